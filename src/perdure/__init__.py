@@ -1,0 +1,136 @@
+"""Perdure: durable functions without the cloud. ``import perdure as df``.
+
+Names are loaded on first use, so that importing the package stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perdure.app import Blueprint, DFApp, FunctionDefinitionError
+    from perdure.client import DurableClient, DurableOrchestrationStatus, PurgeHistoryResult
+    from perdure.core.code import NotDurableError
+    from perdure.core.context import DurableOrchestrationContext
+    from perdure.core.converter import DeserializationError, PayloadTooLargeError, SerializationError
+    from perdure.core.errors import EngineInvariantError, PerdureError
+    from perdure.core.failures import FailureDetails, TaskFailedError
+    from perdure.core.ids import InvalidInstanceIdError
+    from perdure.core.matching import NonDeterminismError
+    from perdure.core.messages import ReusePolicy
+    from perdure.core.orchestration import OrchestratorNotRegisteredError
+    from perdure.core.retry import RetryOptions
+    from perdure.core.status import OrchestrationRuntimeStatus
+    from perdure.core.tasks import EventTask, Task, TimerTask
+    from perdure.engine.activities import ActivityContext, CancellationToken, activity_context
+    from perdure.engine.errors import (
+        CommitFailedError,
+        EngineStoppedError,
+        InstanceAlreadyExistsError,
+        InstanceFinishedError,
+        InstanceNotFoundError,
+        InstanceRunningError,
+    )
+    from perdure.engine.settings import EngineSettings
+    from perdure.hub import BlockingTaskHub, TaskHub
+    from perdure.store.errors import HubInUseError, SchemaTooNewError, StoreError, StoreUnavailableError, StoreUrlError
+
+_MODULES = {
+    "ActivityContext": "engine.activities",
+    "Blueprint": "app",
+    "BlockingTaskHub": "hub",
+    "CancellationToken": "engine.activities",
+    "CommitFailedError": "engine.errors",
+    "DFApp": "app",
+    "DeserializationError": "core.converter",
+    "DurableClient": "client",
+    "DurableOrchestrationContext": "core.context",
+    "DurableOrchestrationStatus": "client",
+    "EngineInvariantError": "core.errors",
+    "EngineSettings": "engine.settings",
+    "EngineStoppedError": "engine.errors",
+    "EventTask": "core.tasks",
+    "FailureDetails": "core.failures",
+    "FunctionDefinitionError": "app",
+    "HubInUseError": "store.errors",
+    "InstanceAlreadyExistsError": "engine.errors",
+    "InstanceFinishedError": "engine.errors",
+    "InstanceNotFoundError": "engine.errors",
+    "InstanceRunningError": "engine.errors",
+    "InvalidInstanceIdError": "core.ids",
+    "NonDeterminismError": "core.matching",
+    "NotDurableError": "core.code",
+    "OrchestrationRuntimeStatus": "core.status",
+    "OrchestratorNotRegisteredError": "core.orchestration",
+    "PayloadTooLargeError": "core.converter",
+    "PerdureError": "core.errors",
+    "PurgeHistoryResult": "client",
+    "RetryOptions": "core.retry",
+    "ReusePolicy": "core.messages",
+    "SchemaTooNewError": "store.errors",
+    "SerializationError": "core.converter",
+    "StoreError": "store.errors",
+    "StoreUnavailableError": "store.errors",
+    "StoreUrlError": "store.errors",
+    "Task": "core.tasks",
+    "TaskFailedError": "core.failures",
+    "TaskHub": "hub",
+    "TimerTask": "core.tasks",
+    "activity_context": "engine.activities",
+}
+
+__all__ = [
+    "ActivityContext",
+    "BlockingTaskHub",
+    "Blueprint",
+    "CancellationToken",
+    "CommitFailedError",
+    "DFApp",
+    "DeserializationError",
+    "DurableClient",
+    "DurableOrchestrationContext",
+    "DurableOrchestrationStatus",
+    "EngineInvariantError",
+    "EngineSettings",
+    "EngineStoppedError",
+    "EventTask",
+    "FailureDetails",
+    "FunctionDefinitionError",
+    "HubInUseError",
+    "InstanceAlreadyExistsError",
+    "InstanceFinishedError",
+    "InstanceNotFoundError",
+    "InstanceRunningError",
+    "InvalidInstanceIdError",
+    "NonDeterminismError",
+    "NotDurableError",
+    "OrchestrationRuntimeStatus",
+    "OrchestratorNotRegisteredError",
+    "PayloadTooLargeError",
+    "PerdureError",
+    "PurgeHistoryResult",
+    "RetryOptions",
+    "ReusePolicy",
+    "SchemaTooNewError",
+    "SerializationError",
+    "StoreError",
+    "StoreUnavailableError",
+    "StoreUrlError",
+    "Task",
+    "TaskFailedError",
+    "TaskHub",
+    "TimerTask",
+    "activity_context",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'perdure' has no attribute {name!r}")
+    value = getattr(import_module(f"perdure.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,126 @@
+"""``DFApp`` and ``Blueprint``: the decorators of azure-functions-durable, with the same names and parameters."""
+
+import inspect
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+from perdure.app.registry import FunctionDefinitionError, Registered, RegisteredFunctions, Registry, check_callable, check_parameter, function_label
+from perdure.core.context import FUNCTION_NAME_ATTRIBUTE
+from perdure.core.functions import Pool
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Blueprint:
+    """Functions that an app takes in with ``register_functions``. Decorated functions stay what they are: call them in unit tests."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+
+    def orchestration_trigger(
+        self,
+        context_name: str,
+        orchestration: str | None = None,
+        input_type: type | None = None,
+        *,
+        raises: tuple[type[Exception], ...] = (),
+    ) -> Callable[[F], F]:
+        """Makes a generator function or a coroutine function an orchestrator.
+
+        Args:
+            context_name: name of its parameter, which gets the ``DurableOrchestrationContext``.
+            orchestration: its name; by default the function's.
+            input_type: what ``context.get_input()`` returns.
+            raises: exception types that a calling orchestrator gets as themselves instead of as ``TaskFailedError``.
+
+        Raises:
+            FunctionDefinitionError: the function can't be an orchestrator, or the name is taken.
+        """
+
+        def decorate(function: F) -> F:
+            check_callable(function, "orchestration_trigger")
+            if inspect.isasyncgenfunction(function):
+                raise FunctionDefinitionError(
+                    f"{function_label(function)}: an orchestrator can't be an async generator. Use 'await' in an async def, or 'yield' in a def."
+                )
+            if not check_parameter(function, context_name, "orchestration_trigger"):
+                raise FunctionDefinitionError(f"{function_label(function)}: an orchestrator needs the parameter '{context_name}' for its context.")
+            name = orchestration or function.__name__
+            self.registry.add(
+                Registered("orchestrator", name, function, parameter=context_name, input_type=input_type, raises=tuple(raises))
+            )
+            setattr(function, FUNCTION_NAME_ATTRIBUTE, name)
+            return function
+
+        return decorate
+
+    def activity_trigger(
+        self,
+        input_name: str,
+        activity: str | None = None,
+        *,
+        pool: Literal["thread", "process"] | None = None,
+        timeout: timedelta | None = None,
+        raises: tuple[type[Exception], ...] = (),
+    ) -> Callable[[F], F]:
+        """Makes a function an activity: ``def`` runs in a thread, ``async def`` on the event loop.
+
+        Args:
+            input_name: name of its parameter. Its annotation tells the type that the JSON input is converted to.
+            activity: its name; by default the function's.
+            pool: ``"process"`` runs a ``def`` in a process of its own pool, for work that keeps a core busy.
+            timeout: an execution that takes longer fails with ``TimeoutError``.
+            raises: exception types that the orchestrator gets as themselves instead of as ``TaskFailedError``.
+
+        Raises:
+            FunctionDefinitionError: the function can't be an activity, or the name is taken.
+        """
+
+        def decorate(function: F) -> F:
+            check_callable(function, "activity_trigger")
+            if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+                raise FunctionDefinitionError(
+                    f"{function_label(function)}: an activity can't be a generator. Return a value; only orchestrators yield."
+                )
+            where: Pool = pool or "thread"
+            if inspect.iscoroutinefunction(function):
+                if pool is not None:
+                    raise FunctionDefinitionError(
+                        f"{function_label(function)}: an async def activity runs on the event loop; pool={pool!r} is for def."
+                    )
+                where = "loop"
+            name = activity or function.__name__
+            self.registry.add(
+                Registered(
+                    "activity",
+                    name,
+                    function,
+                    parameter=input_name,
+                    takes_input=check_parameter(function, input_name, "activity_trigger"),
+                    pool=where,
+                    timeout=timeout,
+                    raises=tuple(raises),
+                )
+            )
+            setattr(function, FUNCTION_NAME_ATTRIBUTE, name)
+            return function
+
+        return decorate
+
+
+class DFApp(Blueprint):
+    """The functions of one application."""
+
+    def register_functions(self, function_container: Blueprint) -> None:
+        """Takes a blueprint's functions in.
+
+        Raises:
+            FunctionDefinitionError: one of its names is taken.
+        """
+        for entry in function_container.registry:
+            self.registry.add(entry)
+
+    def functions(self) -> RegisteredFunctions:
+        """What the engine needs."""
+        return self.registry.functions()

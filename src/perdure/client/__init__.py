@@ -1,0 +1,6 @@
+"""Clients: start, ask and steer orchestrations."""
+
+from perdure.client.local import DurableClient
+from perdure.client.models import DurableOrchestrationStatus, PurgeHistoryResult
+
+__all__ = ["DurableClient", "DurableOrchestrationStatus", "PurgeHistoryResult"]

@@ -1,0 +1,103 @@
+"""The client for code without ``async``: each method runs its namesake on the engine's thread and waits."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from perdure.client.local import DurableClient
+from perdure.client.models import DurableOrchestrationStatus, PurgeHistoryResult
+from perdure.core.messages import ReusePolicy
+from perdure.core.status import OrchestrationRuntimeStatus
+
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Runs a coroutine elsewhere and returns its result."""
+
+    def __call__(self, work: Coroutine[Any, Any, T], /) -> T: ...
+
+
+class BlockingClient:
+    """See ``DurableClient`` for what each method does and raises."""
+
+    def __init__(self, client: DurableClient, run: Run) -> None:
+        self._client = client
+        self._run = run
+
+    def start_new(
+        self,
+        orchestration_function_name: str | Callable[..., Any],
+        instance_id: str | None = None,
+        client_input: Any = None,
+        version: str | None = None,
+        *,
+        start_at: datetime | timedelta | None = None,
+        tags: dict[str, str] | None = None,
+        reuse_policy: ReusePolicy = ReusePolicy.ONLY_IF_TERMINAL,
+    ) -> str:
+        """See ``DurableClient.start_new``."""
+        return self._run(
+            self._client.start_new(
+                orchestration_function_name, instance_id, client_input, version, start_at=start_at, tags=tags, reuse_policy=reuse_policy
+            )
+        )
+
+    def get_status(
+        self, instance_id: str, show_history: bool = False, show_history_output: bool = False, show_input: bool = False
+    ) -> DurableOrchestrationStatus:
+        """See ``DurableClient.get_status``."""
+        return self._run(self._client.get_status(instance_id, show_history, show_history_output, show_input))
+
+    def get_status_all(self) -> list[DurableOrchestrationStatus]:
+        """See ``DurableClient.get_status_all``."""
+        return self._run(self._client.get_status_all())
+
+    def get_status_by(
+        self,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        runtime_status: Sequence[OrchestrationRuntimeStatus] | None = None,
+        instance_id_prefix: str | None = None,
+        *,
+        names: Sequence[str] = (),
+    ) -> list[DurableOrchestrationStatus]:
+        """See ``DurableClient.get_status_by``."""
+        return self._run(
+            self._client.get_status_by(created_time_from, created_time_to, runtime_status, instance_id_prefix, names=names)
+        )
+
+    def wait_for_completion(
+        self, instance_id: str, timeout: float | timedelta | None = None, *, show_input: bool = False
+    ) -> DurableOrchestrationStatus:
+        """See ``DurableClient.wait_for_completion``."""
+        return self._run(self._client.wait_for_completion(instance_id, timeout, show_input=show_input))
+
+    def raise_event(self, instance_id: str, event_name: str, event_data: Any = None) -> None:
+        """See ``DurableClient.raise_event``."""
+        self._run(self._client.raise_event(instance_id, event_name, event_data))
+
+    def terminate(self, instance_id: str, reason: str | None = None, *, recursive: bool = False) -> None:
+        """See ``DurableClient.terminate``."""
+        self._run(self._client.terminate(instance_id, reason, recursive=recursive))
+
+    def suspend(self, instance_id: str, reason: str | None = None) -> None:
+        """See ``DurableClient.suspend``."""
+        self._run(self._client.suspend(instance_id, reason))
+
+    def resume(self, instance_id: str, reason: str | None = None) -> None:
+        """See ``DurableClient.resume``."""
+        self._run(self._client.resume(instance_id, reason))
+
+    def purge_instance_history(self, instance_id: str) -> PurgeHistoryResult:
+        """See ``DurableClient.purge_instance_history``."""
+        return self._run(self._client.purge_instance_history(instance_id))
+
+    def purge_instance_history_by(
+        self,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        runtime_status: Sequence[OrchestrationRuntimeStatus] | None = None,
+    ) -> PurgeHistoryResult:
+        """See ``DurableClient.purge_instance_history_by``."""
+        return self._run(self._client.purge_instance_history_by(created_time_from, created_time_to, runtime_status))

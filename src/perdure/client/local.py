@@ -1,0 +1,298 @@
+"""The client of an engine in the same process. Names and defaults are those of azure-functions-durable 1.7."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from perdure.client.history import project
+from perdure.client.models import DurableOrchestrationStatus, PurgeHistoryResult
+from perdure.core import features
+from perdure.core.codec import decode_segment
+from perdure.core.context import function_name
+from perdure.core.events import (
+    EventRaised,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    IncomingEvent,
+)
+from perdure.core.functions import Functions
+from perdure.core.ids import check_instance_id
+from perdure.core.messages import Message, ReusePolicy
+from perdure.core.orchestration import OrchestratorNotRegisteredError
+from perdure.core.status import TERMINAL_STATUSES, OrchestrationRuntimeStatus
+from perdure.core.times import duration_us, from_us, to_us
+from perdure.engine.clock import Clock
+from perdure.engine.engine import Engine
+from perdure.engine.errors import InstanceFinishedError, InstanceNotFoundError, InstanceRunningError
+from perdure.store.contract import InstanceQuery, InstanceRecord, Queries
+
+_PAGE = 200
+
+
+class DurableClient:
+    """Starts, asks, and steers orchestrations. Every call that changes something returns once the change is durable."""
+
+    def __init__(self, engine: Engine, queries: Queries, functions: Functions, clock: Clock) -> None:
+        self._engine = engine
+        self._queries = queries
+        self._functions = functions
+        self._clock = clock
+
+    async def start_new(
+        self,
+        orchestration_function_name: str | Callable[..., Any],
+        instance_id: str | None = None,
+        client_input: Any = None,
+        version: str | None = None,
+        *,
+        start_at: datetime | timedelta | None = None,
+        tags: dict[str, str] | None = None,
+        reuse_policy: ReusePolicy = ReusePolicy.ONLY_IF_TERMINAL,
+    ) -> str:
+        """Starts an orchestration.
+
+        Args:
+            orchestration_function_name: the orchestrator's name, in any case, or its decorated function.
+            instance_id: its id; by default a new one.
+            client_input: its input; anything that serializes to JSON.
+            version: what ``context.version`` shows.
+            start_at: not before then: a moment (naive means UTC), or how long from now.
+            tags: kept with the instance and its sub-orchestrations.
+            reuse_policy: what to do when ``instance_id`` is taken.
+
+        Returns:
+            The instance id.
+
+        Raises:
+            OrchestratorNotRegisteredError: the app has no orchestrator of that name.
+            InvalidInstanceIdError: the id breaks the rules.
+            InstanceAlreadyExistsError: the id is taken and the policy forbids to replace what is there.
+            SerializationError, PayloadTooLargeError: the input can't be stored.
+            CommitFailedError: the store failed; the outcome is unknown.
+        """
+        name = function_name(orchestration_function_name)
+        function = self._functions.orchestrators.get(name.casefold())
+        if function is None:
+            known = ", ".join(sorted(known.name for known in self._functions.orchestrators.values())) or "none"
+            raise OrchestratorNotRegisteredError(f"there is no orchestrator named '{name}'. Registered: {known}.")
+        fresh = instance_id is None
+        if instance_id is None:
+            instance_id = uuid4().hex
+        else:
+            check_instance_id(instance_id)
+        if isinstance(start_at, timedelta):
+            start_us = self._clock.now_us() + duration_us(start_at)
+        else:
+            start_us = None if start_at is None else to_us(start_at)
+        event = ExecutionStarted(
+            name=function.name,
+            execution_id=uuid4().hex,
+            input=self._engine.converter.encode(client_input, "input of orchestrator", function.name),
+            version=version,
+            tags=tags or {},
+            start_at=start_us,
+            features=features.CURRENT,
+        )
+        await self._engine.send(Message(instance_id, event, reuse=reuse_policy), fresh=fresh)
+        return instance_id
+
+    async def get_status(
+        self, instance_id: str, show_history: bool = False, show_history_output: bool = False, show_input: bool = False
+    ) -> DurableOrchestrationStatus:
+        """The instance's status; a falsy one if there is no such instance."""
+        record = await self._queries.get(instance_id, with_payloads=True)
+        if record is None:
+            return DurableOrchestrationStatus(instance_id)
+        history = None
+        if show_history:
+            history = project(await self._queries.history(instance_id), show_input=show_input, show_output=show_history_output)
+        return _status(record, show_input=show_input, history=history)
+
+    async def get_status_all(self) -> list[DurableOrchestrationStatus]:
+        """All instances, ordered by id, with their outputs."""
+        return await self.get_status_by()
+
+    async def get_status_by(
+        self,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        runtime_status: Sequence[OrchestrationRuntimeStatus] | None = None,
+        instance_id_prefix: str | None = None,
+        *,
+        names: Sequence[str] = (),
+    ) -> list[DurableOrchestrationStatus]:
+        """The instances that match all filters, ordered by id, with their outputs."""
+        query = InstanceQuery(
+            statuses=[str(status) for status in runtime_status or ()],
+            names=names,
+            created_from=to_us(created_time_from) if created_time_from else None,
+            created_to=to_us(created_time_to) if created_time_to else None,
+            id_prefix=instance_id_prefix or "",
+            limit=_PAGE,
+            with_payloads=True,
+        )
+        found: list[DurableOrchestrationStatus] = []
+        while page := await self._queries.list(query):
+            found.extend(_status(record, show_input=False, history=None) for record in page)
+            query = msgspec.structs.replace(query, after=page[-1].row.instance_id)
+        return found
+
+    async def wait_for_completion(
+        self, instance_id: str, timeout: float | timedelta | None = None, *, show_input: bool = False  # noqa: ASYNC109 - part of the API
+    ) -> DurableOrchestrationStatus:
+        """Returns the instance's status once it has ended. Does not poll.
+
+        Args:
+            instance_id: whom to wait for.
+            timeout: seconds or a timedelta; ``None`` waits for ever.
+            show_input: also give the input.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+            TimeoutError: it has not ended in time; it goes on nevertheless.
+            EngineStoppedError: the hub was closed.
+        """
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        waiters = self._engine.waiters
+        future = waiters.wait(instance_id)
+        try:
+            if not self._engine.is_running(instance_id):
+                record = await self._queries.get(instance_id)
+                if record is None:
+                    raise InstanceNotFoundError(f"there is no instance '{instance_id}'")
+                if record.row.status in TERMINAL_STATUSES:
+                    return await self.get_status(instance_id, show_input=show_input)
+            try:
+                async with asyncio.timeout(seconds):
+                    await future
+            except TimeoutError:
+                raise TimeoutError(f"instance '{instance_id}' has not ended after {seconds} s; it goes on") from None
+        finally:
+            waiters.forget(instance_id, future)
+            if future.done() and not future.cancelled():
+                future.exception()  # seen, even where another error came first
+        return await self.get_status(instance_id, show_input=show_input)
+
+    async def raise_event(self, instance_id: str, event_name: str, event_data: Any = None) -> None:
+        """Sends an external event. An instance that isn't waiting for it yet keeps it.
+
+        Raises:
+            InstanceNotFoundError, InstanceFinishedError: nobody could ever get it.
+            SerializationError, PayloadTooLargeError: the data can't be stored.
+            CommitFailedError: the store failed; the outcome is unknown.
+        """
+        await self._send(instance_id, EventRaised(event_name, self._engine.converter.encode(event_data, "payload of event", event_name)))
+
+    async def terminate(self, instance_id: str, reason: str | None = None, *, recursive: bool = False) -> None:
+        """Ends the instance at once; its running activities are cancelled. One that has ended stays as it is.
+
+        Args:
+            instance_id: whom to end.
+            reason: becomes the instance's output.
+            recursive: its running sub-orchestrations too.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+            CommitFailedError: the store failed; the outcome is unknown.
+        """
+        try:
+            await self._send(instance_id, ExecutionTerminated(reason, recursive))
+        except InstanceFinishedError:
+            pass
+
+    async def suspend(self, instance_id: str, reason: str | None = None) -> None:
+        """Pauses the instance: what arrives is kept until ``resume``. Running activities go on.
+
+        Raises:
+            InstanceNotFoundError, InstanceFinishedError: it can't be paused.
+            CommitFailedError: the store failed; the outcome is unknown.
+        """
+        await self._send(instance_id, ExecutionSuspended(reason))
+
+    async def resume(self, instance_id: str, reason: str | None = None) -> None:
+        """Lets a suspended instance go on.
+
+        Raises:
+            InstanceNotFoundError, InstanceFinishedError: it can't go on.
+            CommitFailedError: the store failed; the outcome is unknown.
+        """
+        await self._send(instance_id, ExecutionResumed(reason))
+
+    async def purge_instance_history(self, instance_id: str) -> PurgeHistoryResult:
+        """Deletes an instance that has ended, with everything stored of it.
+
+        Raises:
+            InstanceRunningError: it has not ended.
+            CommitFailedError: the store failed; the outcome is unknown.
+        """
+        try:
+            await self._engine.purge(instance_id)
+        except InstanceNotFoundError:
+            return PurgeHistoryResult(0)
+        return PurgeHistoryResult(1)
+
+    async def purge_instance_history_by(
+        self,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        runtime_status: Sequence[OrchestrationRuntimeStatus] | None = None,
+    ) -> PurgeHistoryResult:
+        """Deletes the ended instances that match. Statuses other than terminal ones are ignored, as in Durable Functions."""
+        statuses = TERMINAL_STATUSES if runtime_status is None else TERMINAL_STATUSES & set(runtime_status)
+        if not statuses:
+            return PurgeHistoryResult(0)
+        matching = await self.get_status_by(created_time_from, created_time_to, sorted(statuses))
+        deleted = 0
+        for start in range(0, len(matching), _PAGE):
+            page = matching[start : start + _PAGE]
+            results = await asyncio.gather(*(self._purge_if_ended(status.instance_id) for status in page))
+            deleted += sum(results)
+        return PurgeHistoryResult(deleted)
+
+    async def _purge_if_ended(self, instance_id: str) -> int:
+        try:
+            return (await self.purge_instance_history(instance_id)).instances_deleted
+        except InstanceRunningError:
+            return 0  # its id was used again meanwhile
+
+    async def _send(self, instance_id: str, event: IncomingEvent) -> None:
+        await self._engine.send(Message(instance_id, event))
+
+
+def _status(record: InstanceRecord, *, show_input: bool, history: list[dict[str, Any]] | None) -> DurableOrchestrationStatus:
+    row = record.row
+    output = failure = input_ = None
+    if record.last is not None:
+        last = decode_segment(record.last.events)[-1]
+        if isinstance(last, ExecutionCompleted):
+            failure = last.failure
+            output = _json(last.result) if failure is None else f"{failure.type}: {failure.message}"
+    if show_input and record.first is not None:
+        for event in decode_segment(record.first.events):
+            if isinstance(event, ExecutionStarted):
+                input_ = _json(event.input)
+    return DurableOrchestrationStatus(
+        instance_id=row.instance_id,
+        name=row.name,
+        runtime_status=OrchestrationRuntimeStatus(row.status),
+        created_time=from_us(row.created_at),
+        last_updated_time=from_us(record.updated_at),
+        input_=input_,
+        output=output,
+        custom_status=_json(row.custom_status),
+        history=history,
+        version=row.version,
+        tags=dict(row.tags),
+        failure=failure,
+    )
+
+
+def _json(text: str | None) -> Any:
+    return msgspec.json.decode(text) if text is not None else None

@@ -1,0 +1,45 @@
+"""What clients get to see of an instance."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from perdure.core.failures import FailureDetails
+from perdure.core.status import TERMINAL_STATUSES, OrchestrationRuntimeStatus
+
+
+@dataclass(frozen=True, slots=True)
+class DurableOrchestrationStatus:
+    """One instance. Falsy if it does not exist (as in azure-functions-durable)."""
+
+    instance_id: str
+    name: str | None = None
+    runtime_status: OrchestrationRuntimeStatus | None = None
+    created_time: datetime | None = None
+    last_updated_time: datetime | None = None
+    input_: Any = None
+    """The input, if it was asked for."""
+    output: Any = None
+    """The result of a completed instance, the reason of a terminated one, a description of the failure of a failed one."""
+    custom_status: Any = None
+    history: list[dict[str, Any]] | None = None
+    """The history, if it was asked for."""
+    version: str | None = None
+    tags: dict[str, str] | None = None
+    failure: FailureDetails | None = None
+    """Of a failed instance: type, message, traceback and causes."""
+
+    def __bool__(self) -> bool:
+        return self.runtime_status is not None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it has ended."""
+        return self.runtime_status in TERMINAL_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeHistoryResult:
+    """What a purge did."""
+
+    instances_deleted: int

@@ -1,0 +1,162 @@
+"""History events: the immutable facts of an orchestration's past. The names are those of the Durable Task Framework.
+
+A turn is recorded as ``OrchestratorStarted``, then the events that arrived, then one event per action of the user's
+code, in the order in which the code asked. So an action *is* the event that records it: there is no second set of
+classes, and a replayed action is compared with its recorded twin field by field (decision 0004).
+"""
+
+import msgspec
+
+from perdure.core.failures import FailureDetails
+
+
+class HistoryEvent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, tag_field="type"):
+    """Base of all events. JSON objects with a ``type`` field; fields that hold their default are left out."""
+
+
+class ParentLink(msgspec.Struct, frozen=True, gc=False):
+    """Who waits for a sub-orchestration, and for which of its tasks."""
+
+    instance_id: str
+    execution_id: str
+    generation: int
+    task_id: int
+
+
+class OrchestratorStarted(HistoryEvent, frozen=True, gc=False):
+    """A turn begins. ``at`` is the time that the code sees until the next turn (microseconds)."""
+
+    at: int
+    idle: bool = False
+    """The orchestrator function wasn't registered: events were recorded but did not reach the code before the next turn that isn't idle."""
+
+
+# --- events that arrive -------------------------------------------------------------------------------------------
+
+
+class ExecutionStarted(HistoryEvent, frozen=True, gc=False):
+    """The instance (or its next generation) begins. ``input`` is JSON text."""
+
+    name: str
+    execution_id: str
+    generation: int = 0
+    input: str | None = None
+    version: str | None = None
+    tags: dict[str, str] = {}
+    parent: ParentLink | None = None
+    start_at: int | None = None
+    """Not before this time (microseconds)."""
+    features: tuple[str, ...] = ()
+    """Engine logic flags in force for this execution (rule 12)."""
+
+
+class TaskCompleted(HistoryEvent, frozen=True, gc=False):
+    """An activity returned. ``result`` is JSON text."""
+
+    task_id: int
+    result: str | None = None
+
+
+class TaskFailed(HistoryEvent, frozen=True, gc=False):
+    """An activity failed."""
+
+    task_id: int
+    failure: FailureDetails
+
+
+class SubOrchestrationInstanceCompleted(HistoryEvent, frozen=True, gc=False):
+    """A sub-orchestration returned. ``result`` is JSON text."""
+
+    task_id: int
+    result: str | None = None
+
+
+class SubOrchestrationInstanceFailed(HistoryEvent, frozen=True, gc=False):
+    """A sub-orchestration failed, was terminated, or couldn't be started."""
+
+    task_id: int
+    failure: FailureDetails
+
+
+class TimerFired(HistoryEvent, frozen=True, gc=False):
+    """A timer's time has come."""
+
+    task_id: int
+
+
+class EventRaised(HistoryEvent, frozen=True, gc=False):
+    """An external event arrived. ``input`` is JSON text."""
+
+    name: str
+    input: str | None = None
+
+
+class ExecutionSuspended(HistoryEvent, frozen=True, gc=False):
+    """From here on events are recorded but kept from the code."""
+
+    reason: str | None = None
+
+
+class ExecutionResumed(HistoryEvent, frozen=True, gc=False):
+    """The events kept since the suspension reach the code now, in order."""
+
+    reason: str | None = None
+
+
+class ExecutionTerminated(HistoryEvent, frozen=True, gc=False):
+    """Somebody ended the instance. ``recursive``: its running sub-orchestrations too."""
+
+    reason: str | None = None
+    recursive: bool = False
+
+
+# --- actions: what the code asked for -----------------------------------------------------------------------------
+
+
+class TaskScheduled(HistoryEvent, frozen=True, gc=False):
+    """The code called an activity. ``origin`` is the task id of the first attempt, where a retry policy calls again."""
+
+    task_id: int
+    name: str
+    input: str | None = None
+    attempt: int = 1
+    origin: int | None = None
+
+
+class TimerCreated(HistoryEvent, frozen=True, gc=False):
+    """The code (or a retry policy, or the time-out of an event wait) asked to be woken at ``fire_at`` (microseconds)."""
+
+    task_id: int
+    fire_at: int
+
+
+class TimerCanceled(HistoryEvent, frozen=True, gc=False):
+    """The code no longer wants the timer. Recorded so that the past can be folded without running the code."""
+
+    task_id: int
+
+
+class SubOrchestrationInstanceCreated(HistoryEvent, frozen=True, gc=False):
+    """The code called a sub-orchestrator."""
+
+    task_id: int
+    name: str
+    instance_id: str
+    input: str | None = None
+    version: str | None = None
+
+
+class ExecutionCompleted(HistoryEvent, frozen=True, gc=False):
+    """The last event: ``status`` is Completed, Failed or Terminated. ``result`` is JSON text."""
+
+    status: str
+    result: str | None = None
+    failure: FailureDetails | None = None
+
+
+Completion = TaskCompleted | TaskFailed | SubOrchestrationInstanceCompleted | SubOrchestrationInstanceFailed | TimerFired
+IncomingEvent = ExecutionStarted | Completion | EventRaised | ExecutionSuspended | ExecutionResumed | ExecutionTerminated
+Action = TaskScheduled | TimerCreated | TimerCanceled | SubOrchestrationInstanceCreated | ExecutionCompleted
+AnyEvent = OrchestratorStarted | IncomingEvent | Action
+
+ACTIONS: tuple[type[HistoryEvent], ...] = Action.__args__

@@ -1,0 +1,67 @@
+"""Determinism checked: the actions of a replayed turn against the actions recorded for it."""
+
+from collections.abc import Sequence
+
+from perdure.core.errors import PerdureError
+from perdure.core.events import Action, ExecutionCompleted, SubOrchestrationInstanceCreated, TaskScheduled, TimerCanceled, TimerCreated
+
+
+class NonDeterminismError(PerdureError):
+    """The orchestrator's code does not do what its history says it did: it changed under a running instance, or isn't deterministic.
+
+    ``__cause__`` is the exception that the code raised during the replay, if it raised one.
+    """
+
+    code = "PD1201"
+
+
+def describe(action: Action) -> str:
+    """One action in words."""
+    match action:
+        case TaskScheduled():
+            return f"call activity '{action.name}' (task {action.task_id})"
+        case SubOrchestrationInstanceCreated():
+            return f"call sub-orchestrator '{action.name}' (task {action.task_id})"
+        case TimerCreated():
+            return f"create a timer (task {action.task_id})"
+        case TimerCanceled():
+            return f"cancel the timer of task {action.task_id}"
+        case ExecutionCompleted():
+            return f"end as {action.status}"
+
+
+def same(recorded: Action, asked: Action) -> bool:
+    """Whether a replayed action is the recorded one. As in Durable Task: kind, task id and name; not inputs or fire times."""
+    if recorded.__class__ is not asked.__class__:
+        return False
+    if isinstance(recorded, ExecutionCompleted):
+        return recorded.status == asked.status  # type: ignore[union-attr]
+    if recorded.task_id != asked.task_id:  # type: ignore[union-attr]
+        return False
+    name = getattr(recorded, "name", None)
+    asked_name = getattr(asked, "name", None)
+    return name == asked_name or (name is not None and asked_name is not None and name.casefold() == asked_name.casefold())
+
+
+def check_turn(instance_id: str, turn: int, recorded: Sequence[Action], asked: Sequence[Action], sources: Sequence[str], waiting_at: str) -> None:
+    """Accepts a replayed turn, or says what differs first.
+
+    ``sources[i]`` is the user's file and line that asked for ``asked[i]``; ``waiting_at`` is where the code stands now.
+
+    Raises:
+        NonDeterminismError: the two sequences differ.
+    """
+    if len(recorded) == len(asked) and all(map(same, recorded, asked)):
+        return
+    position = next((i for i, (old, new) in enumerate(zip(recorded, asked, strict=False)) if not same(old, new)), min(len(recorded), len(asked)))
+    history_says = describe(recorded[position]) if position < len(recorded) else "ask for nothing more"
+    if position < len(asked):
+        code_asked = f"asked to {describe(asked[position])} at {sources[position]}"
+    else:
+        code_asked = f"did not ask for it; it stands at {waiting_at}"
+    raise NonDeterminismError(
+        f"orchestration '{instance_id}' can't be replayed: in turn {turn} its history says that the code went on to {history_says}, "
+        f"but the code now {code_asked}. The orchestrator was changed while this instance was running, or reads something "
+        "that differs between runs (clock, random numbers, environment, I/O). Bring back the earlier code, or give the new code a new "
+        "name or version and let running instances finish on the old one."
+    )

@@ -1,0 +1,56 @@
+"""Messages: events on their way to an instance."""
+
+from enum import StrEnum
+
+import msgspec
+
+from perdure.core.errors import EngineInvariantError
+from perdure.core.events import IncomingEvent
+
+
+class ReusePolicy(StrEnum):
+    """What starting an instance means when its id is taken."""
+
+    ONLY_IF_TERMINAL = "only-if-terminal"
+    """Replace an instance that has ended, refuse one that hasn't: the default of Durable Functions."""
+    RAISE = "raise"
+    """Refuse whatever is there."""
+    RETURN_EXISTING = "return-existing"
+    """Leave what is there, and succeed."""
+    REPLACE = "replace"
+    """Terminate what is running, then start."""
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """An event with its recipient.
+
+    A completion names the execution and generation that asked for it: another one drops it. Events from clients name none.
+    """
+
+    instance_id: str
+    event: IncomingEvent
+    execution_id: str | None = None
+    generation: int = 0
+    reuse: ReusePolicy = ReusePolicy.ONLY_IF_TERMINAL
+    """Only for ``ExecutionStarted``."""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Message).decode
+
+
+def encode_message(message: Message) -> bytes:
+    """The stored form of a message."""
+    return _encode(message)
+
+
+def decode_message(data: bytes) -> Message:
+    """A message from its stored form.
+
+    Raises:
+        EngineInvariantError: the bytes aren't a message.
+    """
+    try:
+        return _decode(data)
+    except msgspec.MsgspecError as error:
+        raise EngineInvariantError(f"a stored message can't be read ({error}): {data[:120]!r}") from error

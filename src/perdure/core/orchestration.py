@@ -1,0 +1,588 @@
+"""A hydrated orchestration: folded state plus live code, moved by turns. Pure: values in, values out.
+
+``turn`` never raises for anything that user code does; it raises ``EngineInvariantError`` where Perdure itself is wrong.
+``replay`` rebuilds the same object from stored segments, through the same methods.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import Any
+
+from perdure.core.code import Code
+from perdure.core.codec import decode_segment, encode_segment
+from perdure.core.context import DurableOrchestrationContext
+from perdure.core.converter import JsonConverter
+from perdure.core.effects import CancelActivities, DispatchActivity, Effect, InstanceEnded, Sealed
+from perdure.core.errors import EngineInvariantError, PerdureError
+from perdure.core.events import (
+    ACTIONS,
+    AnyEvent,
+    Completion,
+    EventRaised,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    OrchestratorStarted,
+    ParentLink,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerFired,
+)
+from perdure.core.failures import FailureDetails, TaskFailedError, failure_from_exception, original_exception
+from perdure.core.functions import Functions, OrchestratorFunction
+from perdure.core.ids import child_execution_id
+from perdure.core.matching import NonDeterminismError, check_turn
+from perdure.core.messages import Message
+from perdure.core.recorder import Recorder
+from perdure.core.state import InstanceState
+from perdure.core.status import OrchestrationRuntimeStatus
+
+MAX_GENERATIONS_PER_TURN = 100
+"""An orchestrator that continues as new without ever waiting gets a new turn after this many, so that others get theirs."""
+
+_ACTION_TYPES = frozenset(ACTIONS)
+
+
+class OrchestratorNotRegisteredError(PerdureError):
+    """There is no orchestrator of that name in the app."""
+
+    code = "PD1105"
+
+
+class OrchestrationTerminatedError(PerdureError):
+    """A sub-orchestration was terminated; its caller sees this type in the failure."""
+
+    code = "PD1106"
+
+
+class Disposition(Enum):
+    """What became of a message."""
+
+    ACCEPTED = "accepted"
+    """Recorded, or without effect because it says what is so already (a second suspend)."""
+    DROPPED = "dropped"
+    """A duplicate, or meant for an earlier generation."""
+    FINISHED = "finished"
+    """The instance had ended before."""
+
+
+class Turn:
+    """The outcome of one activation: what to store, what to tell other instances, and (sealed) what to do."""
+
+    __slots__ = ("at", "dispositions", "effects", "events", "messages", "projection_changed", "reset", "seq")
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.seq = 0
+        self.events: bytes | None = None
+        """The segment; ``None`` where nothing happened."""
+        self.reset = False
+        """The segment begins a new generation; older ones are obsolete."""
+        self.projection_changed = False
+        self.messages: list[Message] = []
+        self.effects: Sealed[list[Effect]] = Sealed([])
+        self.dispositions: list[Disposition] = []
+        """One per message of the turn."""
+
+
+class Orchestration:
+    """One instance in memory. Single-threaded; dropped when its commit fails, rebuilt from history when needed again."""
+
+    __slots__ = (
+        "_code",
+        "_context",
+        "_continuing",
+        "_converter",
+        "_custom_status",
+        "_doomed",
+        "_entered",
+        "_function",
+        "_functions",
+        "_idle_turn",
+        "_moved",
+        "_parked",
+        "_recorder",
+        "_terminate_children",
+        "created_at",
+        "first_seq",
+        "instance_id",
+        "next_seq",
+        "segments",
+        "size",
+        "state",
+    )
+
+    def __init__(self, instance_id: str, functions: Functions, converter: JsonConverter, created_at: int) -> None:
+        self.instance_id = instance_id
+        self.created_at = created_at
+        self.first_seq = 0
+        self.next_seq = 0
+        self._functions = functions
+        self._converter = converter
+        self._doomed: Exception | None = None
+        self._idle_turn = False
+        self._new_generation()
+
+    def _new_generation(self) -> None:
+        self.first_seq = self.next_seq
+        self.state = InstanceState()
+        self.segments: list[bytes] = []
+        self.size = 2000
+        """Rough number of bytes in memory, for the bound of the session cache."""
+        self._recorder = Recorder(self.instance_id, self._converter, self.state.fold)
+        self._context: DurableOrchestrationContext | None = None
+        self._code = Code()
+        self._function: OrchestratorFunction | None = None
+        self._parked: list[AnyEvent] = []
+        self._continuing = False
+        self._entered = False
+        self._terminate_children = False
+        self._custom_status: str | None = None
+        self._moved = False
+        """Whether this turn did something that has to be recorded although no event arrived."""
+
+    # --- what the engine reads for the projection -----------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether the instance has a terminal status."""
+        return self.state.completed is not None
+
+    @property
+    def started(self) -> ExecutionStarted:
+        """The event that began the current generation."""
+        started = self.state.started
+        if started is None:
+            raise EngineInvariantError(f"instance '{self.instance_id}' has no ExecutionStarted event")
+        return started
+
+    @property
+    def custom_status(self) -> str | None:
+        """JSON text."""
+        return self._context.custom_status_text if self._context is not None else self._custom_status
+
+    def projection(self) -> tuple[object, ...]:
+        """What the instance row shows; a turn that leaves it equal need not write the row."""
+        state = self.state
+        return state.status, self.custom_status, state.pending, state.wake_at, self.first_seq
+
+    @property
+    def registered(self) -> bool:
+        """Whether the app has this instance's orchestrator function."""
+        return self._function is not None
+
+    # --- live -----------------------------------------------------------------------------------------------------
+
+    def turn(self, messages: Sequence[Message], now_us: int) -> Turn:
+        """Takes the messages in order, runs the code as far as it goes, and says what came of it.
+
+        ``now_us`` becomes the orchestration's time. The object has moved on when this returns, durable or not: if the
+        commit fails, drop it.
+        """
+        turn = Turn(now_us)
+        before = self.projection()
+        effects: list[Effect] = []
+        events = self._begin_turn(OrchestratorStarted(now_us, self.state.started is not None and self._function is None))
+        if self._doomed is not None:
+            self._end(OrchestrationRuntimeStatus.Failed, None, failure_from_exception(self._doomed))
+        elif self.state.started is not None:
+            for fired in self.state.due_timers(now_us):
+                # Code woken by an earlier one may have ended, or have cancelled this one.
+                if self.state.is_open(fired) and not self.ended and not self._continuing:
+                    self._receive(fired, events)
+        carried: list[AnyEvent] = []
+        for message in messages:
+            turn.dispositions.append(self._accept(message, events, carried))
+        self._collect(turn, effects)
+        generations = 1
+        while self._continuing and not self.ended:
+            events = self._continue_as_new(now_us, carried, wait=generations >= MAX_GENERATIONS_PER_TURN)
+            carried = []
+            turn.reset = True
+            generations += 1
+            self._collect(turn, effects)
+        actions = self._recorder.actions
+        if len(events) > 1 or actions or self._moved:
+            turn.seq = self.next_seq
+            turn.events = encode_segment(events + actions)
+            self.next_seq += 1
+            self.segments.append(turn.events)
+            self.size += len(turn.events)
+        turn.projection_changed = turn.reset or self.projection() != before
+        turn.effects = Sealed(effects)
+        return turn
+
+    def close(self) -> None:
+        """Dehydrates: drops the code without letting it do anything."""
+        self._recorder.closed = True
+        self._recorder.replaying = True  # whatever its ``finally`` blocks still do is not part of the history
+        self._code.close()
+
+    # --- from history ---------------------------------------------------------------------------------------------
+
+    def replay(self, segments: Iterable[tuple[int, bytes]], custom_status: str | None) -> None:
+        """Takes the code through its past, given as ``(seq, segment)`` pairs of the current generation.
+
+        Code that no longer fits its history dooms the instance: its next turn fails it. An orchestrator that is not
+        registered leaves it idle: its turns record what arrives, for a later app that has the function.
+
+        Raises:
+            EngineInvariantError: the segments can't be a history.
+        """
+        self._custom_status = custom_status
+        recorder = self._recorder
+        recorder.replaying = True
+        first = True
+        for seq, data in segments:
+            if first:
+                self.first_seq = seq
+                first = False
+            self.next_seq = seq + 1
+            self.segments.append(data)
+            self.size += len(data)
+            if self._doomed is None:
+                self._replay_turn(seq - self.first_seq + 1, decode_segment(data))
+        recorder.replaying = False
+        recorder.sources = []
+        self._moved = False
+
+    def _replay_turn(self, number: int, events: list[AnyEvent]) -> None:
+        opening = events[0]
+        if not isinstance(opening, OrchestratorStarted):
+            raise EngineInvariantError(f"turn {number} of instance '{self.instance_id}' doesn't begin with OrchestratorStarted")
+        recorded: list[Any] = []
+        self._begin_turn(opening)
+        for event in events[1:]:
+            if event.__class__ in _ACTION_TYPES:
+                recorded.append(event)
+                if self._function is None:
+                    self.state.fold(event)
+            else:
+                self.state.fold(event)
+                self._deliver(event)
+        if self._function is None or self._idle_turn:
+            return
+        recorder = self._recorder
+        try:
+            check_turn(self.instance_id, number, recorded, recorder.actions, recorder.sources, self._code.position())
+            if self._continuing:
+                raise NonDeterminismError(
+                    f"orchestration '{self.instance_id}' can't be replayed: in turn {number} the code now continues as new, which its "
+                    "history does not say. Bring back the earlier code, or give the new code a new name or version."
+                )
+        except NonDeterminismError as mismatch:
+            mismatch.__cause__ = self._code.error  # the first failure is never masked by this one
+            self._doomed = mismatch
+
+    # --- both -----------------------------------------------------------------------------------------------------
+
+    def _begin_turn(self, opening: OrchestratorStarted) -> list[AnyEvent]:
+        self.state.fold(opening)
+        recorder = self._recorder
+        recorder.now_us = opening.at
+        recorder.actions = []
+        recorder.sources = []
+        self._idle_turn = opening.idle
+        self._moved = False
+        if not opening.idle and self._doomed is None:
+            if self._parked and not self.state.suspended:
+                self._moved = True
+                self._release_parked()
+            self._begin_if_ready()
+        return [opening]
+
+    def _accept(self, message: Message, events: list[AnyEvent], carried: list[AnyEvent]) -> Disposition:
+        event = message.event
+        state = self.state
+        if message.execution_id is not None and (
+            message.generation != self.started.generation or message.execution_id != self.started.execution_id
+        ):
+            return Disposition.DROPPED
+        if self.ended:
+            return Disposition.FINISHED
+        if self._continuing and not isinstance(event, ExecutionTerminated):
+            if isinstance(event, Completion):
+                return Disposition.DROPPED
+            carried.append(event)
+            return Disposition.ACCEPTED
+        if isinstance(event, Completion):
+            if not state.is_open(event):
+                if event.task_id >= state.next_task_id:
+                    raise EngineInvariantError(
+                        f"{type(event).__name__} arrived for task {event.task_id} of instance '{self.instance_id}', which was never asked for"
+                    )
+                return Disposition.DROPPED
+        elif isinstance(event, ExecutionSuspended):
+            if state.suspended:
+                return Disposition.ACCEPTED
+        elif isinstance(event, ExecutionResumed) and not state.suspended:
+            return Disposition.ACCEPTED
+        self._receive(event, events)
+        return Disposition.ACCEPTED
+
+    def _receive(self, event: AnyEvent, events: list[AnyEvent]) -> None:
+        events.append(event)
+        self.state.fold(event)
+        self._deliver(event)
+
+    def _deliver(self, event: AnyEvent) -> None:
+        """The event is part of the history now; does what it means for the code."""
+        match event:
+            case ExecutionStarted():
+                self._enter(event)
+            case ExecutionSuspended():
+                pass
+            case ExecutionResumed():
+                if not self._idle_turn:
+                    self._release_parked()
+                    self._begin_if_ready()
+            case ExecutionTerminated():
+                self._terminate_children = event.recursive
+                self._end(OrchestrationRuntimeStatus.Terminated, event.reason, None)
+            case _:
+                if self.state.suspended or self._idle_turn or self._doomed is not None:
+                    self._parked.append(event)
+                else:
+                    self._to_code(event)
+
+    def _enter(self, started: ExecutionStarted) -> None:
+        self._function = self._functions.orchestrators.get(started.name.casefold())
+        if self._function is None:
+            if not self._recorder.replaying:
+                known = ", ".join(sorted(function.name for function in self._functions.orchestrators.values())) or "none"
+                error = OrchestratorNotRegisteredError(f"there is no orchestrator named '{started.name}'. Registered: {known}.")
+                self._end(OrchestrationRuntimeStatus.Failed, None, failure_from_exception(error))
+            return
+        self._context = DurableOrchestrationContext(
+            self._recorder, started, self._functions, self._custom_status, self._decoded_segments
+        )
+        self._begin_if_ready()
+
+    def _begin_if_ready(self) -> None:
+        if self.state.begun and not self._entered and self._function is not None:
+            self._moved = self._entered = True
+            self._code.begin(self._function.call, self._context)
+            self._after_code()
+
+    def _release_parked(self) -> None:
+        parked, self._parked = self._parked, []
+        for position, event in enumerate(parked):
+            if self._continuing or self.ended:
+                # The code ended while taking them: external events among the rest belong to the next generation.
+                self._parked = [later for later in parked[position:] if isinstance(later, EventRaised)]
+                return
+            self._to_code(event)
+
+    def _to_code(self, event: AnyEvent) -> None:
+        recorder = self._recorder
+        if isinstance(event, EventRaised):
+            recorder.event_arrived(event, self._code.waiting_for)
+        else:
+            task = recorder.tasks.pop(event.task_id, None)  # type: ignore[union-attr]
+            if task is None:
+                return  # a timer that the code has cancelled
+            match event:
+                case TaskCompleted():
+                    try:
+                        value = self._converter.decode(event.result, task.result_type, "result of activity", task.name)
+                    except PerdureError as error:
+                        task.settle(None, error)
+                    else:
+                        task.settle(value)
+                case TimerFired():
+                    task.settle(None)
+                case SubOrchestrationInstanceCompleted():
+                    try:
+                        value = self._converter.decode(event.result, task.result_type, "result of orchestrator", task.name)
+                    except PerdureError as error:
+                        task.settle(None, error)
+                    else:
+                        task.settle(value)
+                case TaskFailed():
+                    function = self._functions.activities.get(task.name.casefold())
+                    task.settle(None, _task_error("activity", task.name, event, function.raises if function else ()))
+                case SubOrchestrationInstanceFailed():
+                    orchestrator = self._functions.orchestrators.get(task.name.casefold())
+                    task.settle(None, _task_error("sub-orchestration", task.name, event, orchestrator.raises if orchestrator else ()))
+                case _:
+                    raise EngineInvariantError(f"{type(event).__name__} can't be delivered to code")
+        self._code.resume()
+        self._after_code()
+
+    def _after_code(self) -> None:
+        code, context = self._code, self._context
+        if code.waiting_for is None and not code.ended:
+            return
+        continuing = context is not None and context.next_generation is not None
+        if code.ended:
+            if self.ended or self._continuing:
+                return
+            if code.error is not None:
+                self._end(OrchestrationRuntimeStatus.Failed, None, failure_from_exception(code.error))
+            elif continuing:
+                self._continuing = True
+            else:
+                self._complete(code.output)
+        elif continuing:
+            self._continuing = True
+            self._drop_code()
+
+    def _complete(self, output: object) -> None:
+        try:
+            text = self._converter.encode(output, "output of orchestrator", self.started.name)
+        except PerdureError as error:
+            self._end(OrchestrationRuntimeStatus.Failed, None, failure_from_exception(error))
+        else:
+            self._recorder.add(ExecutionCompleted(OrchestrationRuntimeStatus.Completed, text))
+
+    def _end(self, status: OrchestrationRuntimeStatus, reason: str | None, failure: FailureDetails | None) -> None:
+        self._continuing = False
+        result = self._converter.encode(reason, "reason of terminating", self.instance_id)
+        self._recorder.add(ExecutionCompleted(status, result, failure))
+        self._drop_code()
+
+    def _drop_code(self) -> None:
+        recorder = self._recorder
+        replaying = recorder.replaying
+        recorder.closed = recorder.replaying = True
+        self._code.close()
+        recorder.closed, recorder.replaying = False, replaying
+
+    # --- outcome --------------------------------------------------------------------------------------------------
+
+    def _continue_as_new(self, now_us: int, carried: Sequence[AnyEvent], *, wait: bool) -> list[AnyEvent]:
+        """Begins the next generation; returns its events."""
+        old, context = self.started, self._context
+        if context is None or context.next_generation is None:
+            raise EngineInvariantError("an instance continues as new without having asked for it")
+        input_, save_events, new_version = context.next_generation
+        kept: list[AnyEvent] = [*self._recorder.unprocessed_events(), *self._parked] if save_events else []
+        custom_status = self.custom_status
+        self._new_generation()
+        self._custom_status = custom_status
+        events = self._begin_turn(OrchestratorStarted(now_us))
+        started = ExecutionStarted(
+            name=old.name,
+            execution_id=old.execution_id,
+            generation=old.generation + 1,
+            input=input_,
+            version=old.version if new_version is None else new_version,
+            tags=old.tags,
+            parent=old.parent,
+            start_at=now_us + 1 if wait else None,
+            features=old.features,
+        )
+        self._receive(started, events)
+        rest: list[AnyEvent] = []
+        for event in (*kept, *carried):
+            if self._continuing or self.ended:
+                rest.append(event)
+            else:
+                self._receive(event, events)
+        self._parked += rest
+        return events
+
+    def _collect(self, turn: Turn, effects: list[Effect]) -> None:
+        """Turns the actions of this generation's part of the turn into messages and effects."""
+        started = self.state.started
+        if started is None:
+            return
+        for action in self._recorder.actions:
+            match action:
+                case TaskScheduled():
+                    effects.append(dispatch(self.instance_id, started, action))
+                case SubOrchestrationInstanceCreated():
+                    turn.messages.append(self._start_child(started, action))
+                case ExecutionCompleted():
+                    self._announce_end(turn, effects, started, action)
+                case _:
+                    pass  # timers show in the projection
+
+    def _start_child(self, started: ExecutionStarted, action: SubOrchestrationInstanceCreated) -> Message:
+        return Message(
+            action.instance_id,
+            ExecutionStarted(
+                name=action.name,
+                execution_id=child_execution_id(started.execution_id, started.generation, action.task_id),
+                input=action.input,
+                version=action.version,
+                tags=started.tags,
+                parent=ParentLink(self.instance_id, started.execution_id, started.generation, action.task_id),
+                features=started.features,
+            ),
+        )
+
+    def _announce_end(self, turn: Turn, effects: list[Effect], started: ExecutionStarted, end: ExecutionCompleted) -> None:
+        error = f"{end.failure.type}: {end.failure.message}" if end.failure is not None else None
+        effects.append(InstanceEnded(self.instance_id, started.name, end.status, error))
+        terminated = end.status == OrchestrationRuntimeStatus.Terminated
+        if terminated and self.state.pending:
+            effects.append(CancelActivities(self.instance_id))
+        if self._terminate_children:
+            for work in self.state.open_work.values():
+                if isinstance(work, SubOrchestrationInstanceCreated):
+                    turn.messages.append(Message(work.instance_id, ExecutionTerminated(f"its caller '{self.instance_id}' was terminated", recursive=True)))
+        parent = started.parent
+        if parent is None:
+            return
+        failure = end.failure
+        if terminated:
+            failure = FailureDetails("perdure.OrchestrationTerminatedError", f"instance '{self.instance_id}' was terminated: {end.result}")
+        event = (
+            SubOrchestrationInstanceCompleted(parent.task_id, end.result)
+            if failure is None
+            else SubOrchestrationInstanceFailed(parent.task_id, failure)
+        )
+        turn.messages.append(Message(parent.instance_id, event, parent.execution_id, parent.generation))
+
+    def _decoded_segments(self) -> list[AnyEvent]:
+        return [event for data in self.segments for event in decode_segment(data)]
+
+
+def dispatch(instance_id: str, started: ExecutionStarted, action: TaskScheduled) -> DispatchActivity:
+    """The effect of a scheduled activity. All attempts of one call share the idempotency key, whoever repeats it."""
+    origin = action.task_id if action.origin is None else action.origin
+    return DispatchActivity(
+        instance_id,
+        started.execution_id,
+        started.generation,
+        action.task_id,
+        action.name,
+        action.input,
+        action.attempt,
+        f"{started.execution_id}-{started.generation}-{origin}",
+    )
+
+
+def open_activities(instance_id: str, state: InstanceState) -> list[DispatchActivity]:
+    """What has to be dispatched (again) after a crash: scheduled activities without a completion."""
+    if state.started is None or state.completed is not None or not state.pending:
+        return []
+    return [dispatch(instance_id, state.started, work) for work in state.open_work.values() if isinstance(work, TaskScheduled)]
+
+
+def fold_segments(segments: Iterable[bytes]) -> InstanceState:
+    """The state that stored segments add up to, without running any code."""
+    state = InstanceState()
+    for data in segments:
+        for event in decode_segment(data):
+            state.fold(event)
+    return state
+
+
+def _task_error(
+    kind: str, name: str, event: TaskFailed | SubOrchestrationInstanceFailed, types: tuple[type[Exception], ...]
+) -> Exception:
+    error = TaskFailedError(f"{kind} '{name}'", event.task_id, event.failure)
+    if types:
+        original = original_exception(event.failure, types)
+        if original is not None:
+            original.__cause__ = error
+            return original
+    return error

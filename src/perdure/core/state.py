@@ -1,0 +1,148 @@
+"""The fold of a history: everything about an instance that can be known without running its code.
+
+``InstanceState.fold`` is the only thing that changes it, live and from stored bytes alike; so a rebuilt state equals
+the live one, which the replay checker asserts in tests.
+"""
+
+from heapq import heappop, heappush
+
+from perdure.core.events import (
+    AnyEvent,
+    EventRaised,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    HistoryEvent,
+    OrchestratorStarted,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCanceled,
+    TimerCreated,
+    TimerFired,
+)
+from perdure.core.status import Cause, OrchestrationRuntimeStatus, next_status
+
+Work = TaskScheduled | TimerCreated | SubOrchestrationInstanceCreated
+
+_ASKED_FOR_BY: dict[type[HistoryEvent], type[HistoryEvent]] = {
+    TaskCompleted: TaskScheduled,
+    TaskFailed: TaskScheduled,
+    TimerFired: TimerCreated,
+    TimerCanceled: TimerCreated,
+    SubOrchestrationInstanceCompleted: SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed: SubOrchestrationInstanceCreated,
+}
+_END_CAUSES = {
+    OrchestrationRuntimeStatus.Completed: Cause.COMPLETED,
+    OrchestrationRuntimeStatus.Failed: Cause.FAILED,
+    OrchestrationRuntimeStatus.Terminated: Cause.TERMINATED,
+}
+
+
+class InstanceState:
+    """What one generation's history says. ``open_work`` maps task ids to the actions that have no completion yet."""
+
+    __slots__ = ("_timers", "begun", "completed", "idle", "next_task_id", "now_us", "open_work", "pending", "started", "status")
+
+    def __init__(self) -> None:
+        self.started: ExecutionStarted | None = None
+        self.completed: ExecutionCompleted | None = None
+        self.status: OrchestrationRuntimeStatus | None = None
+        self.begun = False
+        """Whether the code has been entered."""
+        self.idle = False
+        """Whether the turn in progress runs no code, because the app lacks the orchestrator."""
+        self.now_us = 0
+        self.open_work: dict[int, Work] = {}
+        self.next_task_id = 0
+        self.pending = 0
+        """Open activities."""
+        self._timers: list[tuple[int, int]] = []
+
+    @property
+    def suspended(self) -> bool:
+        """Whether events are kept from the code."""
+        return self.status is OrchestrationRuntimeStatus.Suspended
+
+    @property
+    def wake_at(self) -> int | None:
+        """When a turn is due although no message came."""
+        if self.completed is not None or self.started is None:
+            return None
+        if not self.begun and not self.suspended and self.started.start_at is not None:
+            return self.started.start_at
+        timers = self._timers
+        while timers and timers[0][1] not in self.open_work:
+            heappop(timers)  # fired or cancelled
+        return timers[0][0] if timers else None
+
+    def due_timers(self, now_us: int) -> list[TimerFired]:
+        """The timers whose time has come, earliest first. Does not fold them."""
+        timers, due = self._timers, list[TimerFired]()
+        while timers and timers[0][0] <= now_us:
+            task_id = heappop(timers)[1]
+            if task_id in self.open_work:
+                due.append(TimerFired(task_id))
+        return due
+
+    def is_open(self, event: AnyEvent) -> bool:
+        """Whether a completion (or cancellation) is for work that is still open and of its kind."""
+        work = self.open_work.get(event.task_id)  # type: ignore[union-attr]
+        return work is not None and work.__class__ is _ASKED_FOR_BY[event.__class__]
+
+    def fold(self, event: AnyEvent) -> None:
+        """Takes one event of the past, or of the turn in progress, into account."""
+        match event:
+            case TaskCompleted() | TaskFailed():
+                del self.open_work[event.task_id]
+                self.pending -= 1
+            case TaskScheduled():
+                self._opened(event)
+                self.pending += 1
+            case OrchestratorStarted():
+                self.now_us = event.at
+                self.idle = event.idle
+                self._begin_if_ready()
+            case (
+                TimerFired() | TimerCanceled() | SubOrchestrationInstanceCompleted() | SubOrchestrationInstanceFailed()
+            ):
+                del self.open_work[event.task_id]
+            case TimerCreated():
+                self._opened(event)
+                heappush(self._timers, (event.fire_at, event.task_id))
+            case SubOrchestrationInstanceCreated():
+                self._opened(event)
+            case EventRaised() | ExecutionTerminated():
+                pass
+            case ExecutionStarted():
+                self.started = event
+                self.status = next_status(self.status, Cause.CREATED)
+                self._begin_if_ready()
+            case ExecutionSuspended():
+                self.status = next_status(self.status, Cause.SUSPENDED)
+            case ExecutionResumed():
+                self.status = next_status(self.status, Cause.RESUMED)
+                if self.begun:
+                    self.status = next_status(self.status, Cause.BEGUN)
+                else:
+                    self._begin_if_ready()
+            case ExecutionCompleted():
+                self.completed = event
+                self.status = next_status(self.status, _END_CAUSES[OrchestrationRuntimeStatus(event.status)])
+
+    def _begin_if_ready(self) -> None:
+        if self.begun or self.idle or self.started is None or self.status is not OrchestrationRuntimeStatus.Pending:
+            return
+        if self.started.start_at is None or self.started.start_at <= self.now_us:
+            self.begun = True
+            self.status = next_status(self.status, Cause.BEGUN)
+
+    def _opened(self, action: Work) -> None:
+        self.open_work[action.task_id] = action
+        self.next_task_id = action.task_id + 1

@@ -1,0 +1,1 @@
+"""The engine: partition loop, sessions, activities, timers, recovery."""

@@ -1,0 +1,98 @@
+"""One activity on its way through the executor."""
+
+from asyncio import Task, TimerHandle
+from enum import IntEnum
+
+import msgspec
+
+from perdure.core.effects import DispatchActivity
+from perdure.core.failures import FailureDetails, failure_from_exception
+from perdure.core.functions import ActivityFunction
+from perdure.engine.activities.context import ActivityContext, CancellationToken
+
+
+class ActivityOutcome(msgspec.Struct, frozen=True):
+    """What an activity came to: a result (JSON text, ``None`` for none) or a failure."""
+
+    work: DispatchActivity
+    result: str | None = None
+    failure: FailureDetails | None = None
+
+
+class Phase(IntEnum):
+    """How far a job has come. Only the loop thread changes it."""
+
+    QUEUED = 0
+    RUNNING = 1
+    ENDED = 2
+    """Its slot is free. Whatever still comes from it is dropped."""
+
+
+class Job:
+    """A dispatched activity: what to run, how far it is, and what came out.
+
+    ``result``, ``failure`` and ``started`` are written by whoever runs it, before it is handed back; the rest belongs to the loop
+    thread.
+    """
+
+    __slots__ = (
+        "_claim",
+        "context",
+        "expired",
+        "failure",
+        "function",
+        "order",
+        "phase",
+        "result",
+        "started",
+        "task",
+        "timer",
+        "wanted",
+        "work",
+    )
+
+    def __init__(self, work: DispatchActivity, function: ActivityFunction, order: int) -> None:
+        self.work = work
+        self.function = function
+        self.order = order
+        """Place in the one queue that the backlogs of all pools form together."""
+        self.phase = Phase.QUEUED
+        self.wanted = True
+        """Whether anybody waits for the outcome: nobody does once its instance is cancelled."""
+        self.expired = False
+        """It was stopped because it ran longer than its timeout."""
+        self.context = ActivityContext(
+            function.name, work.instance_id, work.task_id, work.attempt, work.idempotency_key, CancellationToken()
+        )
+        self.result: str | None = None
+        self.failure: FailureDetails | None = None
+        self.started: float | None = None
+        """``time.monotonic()`` when user code began; ``None`` while it hasn't."""
+        self.task: Task[None] | None = None
+        self.timer: TimerHandle | None = None
+        self._claim = [True]
+
+    def claim(self) -> bool:
+        """Whether the caller is the first to decide how the job ends: its thread by finishing it, or the loop by giving it up."""
+        try:
+            # Atomic, unlike testing and setting a flag.
+            return self._claim.pop()
+        except IndexError:
+            return False
+
+    def drop_timer(self) -> None:
+        """Cancels the timer, if one is set."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def timeout_failure(self) -> FailureDetails:
+        """The failure of an activity that ran longer than its timeout."""
+        return failure_from_exception(
+            TimeoutError(f"activity '{self.function.name}' ran longer than its timeout of {self.function.timeout}")
+        )
+
+
+def describe(job: Job) -> str:
+    """Names a job in log messages."""
+    return f"activity '{job.function.name}' (instance '{job.work.instance_id}', task {job.work.task_id})"

@@ -1,0 +1,59 @@
+"""What lies in the engine's queue."""
+
+import asyncio
+from enum import Enum
+
+from perdure.core.messages import Message
+
+
+class Origin(Enum):
+    """Where an envelope comes from, which decides what a failed commit means for it."""
+
+    CLIENT = "client"
+    """A caller waits for the answer and gets the error."""
+    ACTIVITY = "activity"
+    """The outcome of work that was done: it is delivered again after recovery."""
+    INSTANCE = "instance"
+    """Another instance's turn: it is derived again, or read again from the store."""
+    TIMER = "timer"
+    """A wake-up: the timer index finds it again."""
+
+
+class Envelope:
+    """A message with what the engine needs to know about it. No message means: only look whether a timer is due."""
+
+    __slots__ = ("fresh", "instance_id", "message", "message_id", "origin", "purge", "reply", "stored")
+
+    def __init__(
+        self,
+        instance_id: str,
+        message: Message | None,
+        origin: Origin,
+        reply: "asyncio.Future[None] | None" = None,
+        *,
+        message_id: str = "",
+        stored: bool = False,
+        fresh: bool = False,
+        purge: bool = False,
+    ) -> None:
+        self.instance_id = instance_id
+        self.message = message
+        self.origin = origin
+        self.reply = reply
+        self.message_id = message_id
+        """Of messages between instances: unique in the hub."""
+        self.stored = stored
+        """Whether the message lies in the store (or will, with the batch that is being filled)."""
+        self.fresh = fresh
+        """The instance id was just made up, so nothing can be stored under it."""
+        self.purge = purge
+        """Not a message: delete the instance."""
+
+    def answer(self, error: Exception | None) -> None:
+        """Tells the caller, if there is one and it still waits."""
+        reply = self.reply
+        if reply is not None and not reply.done():
+            if error is None:
+                reply.set_result(None)
+            else:
+                reply.set_exception(error)

@@ -1,0 +1,20 @@
+"""What the engine tells the outside about its life. Plain values only; implementations live in ``observability``."""
+
+
+class EngineHooks:
+    """Base of all hooks: does nothing. Methods are called on the engine's thread (``blocked`` on another) and must return soon."""
+
+    def instance_ended(self, instance_id: str, name: str, status: str, error: str | None) -> None:
+        """An instance reached a terminal status, durably."""
+
+    def orchestrator_missing(self, instance_id: str, name: str) -> None:
+        """An instance was hydrated whose orchestrator isn't registered; what arrives for it is recorded, nothing is run."""
+
+    def blocked(self, instance_id: str, name: str, seconds: float, stack: str) -> None:
+        """An orchestrator's turn takes so long that it holds everybody up; ``stack`` shows where it stands."""
+
+    def recovering(self, error: BaseException, attempt: int) -> None:
+        """The store failed; speculative state was dropped and the engine starts again from what is stored."""
+
+    def stopped(self, error: BaseException) -> None:
+        """The engine gave up: it lost its partitions, or found a bug in Perdure."""

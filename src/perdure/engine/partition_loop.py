@@ -1,0 +1,433 @@
+"""The partition loop: takes what is ready, runs turns, fills the batch. Single-threaded; never waits.
+
+Messages between instances are handled in the same batch where possible, so they never touch the disk. Those that
+can't be (too many rounds, or the recipient has to be loaded first) are written to the outbox with the same commit.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from perdure.core.converter import JsonConverter
+from perdure.core.effects import DispatchActivity
+from perdure.core.errors import PerdureError
+from perdure.core.events import ExecutionStarted, ExecutionTerminated, SubOrchestrationInstanceFailed
+from perdure.core.failures import failure_from_exception
+from perdure.core.functions import Functions
+from perdure.core.ids import partition_of
+from perdure.core.messages import Message, ReusePolicy
+from perdure.core.orchestration import Disposition, Orchestration, Turn, open_activities
+from perdure.core.times import duration_us
+from perdure.core.status import TERMINAL_STATUSES, OrchestrationRuntimeStatus
+from perdure.engine.clock import Clock
+from perdure.engine.committer import Committer
+from perdure.engine.envelopes import Envelope, Origin
+from perdure.engine.errors import (
+    InstanceAlreadyExistsError,
+    InstanceFinishedError,
+    InstanceNotFoundError,
+    InstanceRunningError,
+)
+from perdure.engine.hooks import EngineHooks
+from perdure.engine.replaying import replay
+from perdure.engine.sessions import Session, Sessions
+from perdure.engine.settings import EngineSettings
+from perdure.engine.watchdog import Watchdog
+from perdure.store.contract import InstanceRow, Segment, Store, StoredInstance, TurnRecord
+
+_ROUNDS = 50
+"""Rounds of messages between instances within one batch; a ping-pong without end must not keep a commit from being written."""
+_LOAD_AT_ONCE = 50
+
+
+class PartitionLoop:
+    """The instances of all partitions this engine owns."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        committer: Committer,
+        functions: Functions,
+        converter: JsonConverter,
+        clock: Clock,
+        hooks: EngineHooks,
+        settings: EngineSettings,
+        watchdog: Watchdog,
+        partition_count: int,
+        hydrated: Callable[[str, list[DispatchActivity]], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._functions = functions
+        self._converter = converter
+        self._clock = clock
+        self._hooks = hooks
+        self._watchdog = watchdog
+        self._partition_count = partition_count
+        self._hydrated = hydrated
+        self._failed = failed
+        self._max_batch_turns = settings.max_batch_turns
+        self.sessions = Sessions(settings.max_sessions, settings.max_session_bytes, duration_us(settings.session_idle_timeout))
+        self._queue: deque[Envelope] = deque()
+        self._loading: dict[str, list[Envelope]] = {}
+        self._to_load: deque[str] = deque()
+        self._ready: list[tuple[str, Session | InstanceRow | None]] = []
+        self._loader: asyncio.Task[None] | None = None
+        self._scheduled = False
+        self.paused = True
+        """While the engine starts or recovers, envelopes only queue up."""
+
+    # --- queue ----------------------------------------------------------------------------------------------------
+
+    @property
+    def queued(self) -> int:
+        """Envelopes that wait for their turn."""
+        return len(self._queue)
+
+    def post(self, envelopes: Iterable[Envelope]) -> None:
+        """Queues envelopes; they are handled in this order, instance by instance."""
+        self._queue.extend(envelopes)
+        self._schedule()
+
+    def resume(self) -> None:
+        """Handles what queued up while paused, and all that comes."""
+        self.paused = False
+        self._schedule()
+
+    def take_all(self) -> list[Envelope]:
+        """Empties the queue and stops loading, for recovery: returns everything that was not handled."""
+        self.paused = True
+        if self._loader is not None:
+            self._loader.cancel()
+            self._loader = None
+        waiting = [envelope for envelopes in self._loading.values() for envelope in envelopes]
+        self._loading = {}
+        self._ready = []
+        self._to_load.clear()
+        waiting.extend(self._queue)
+        self._queue.clear()
+        self.sessions.drop_all()
+        return waiting
+
+    def is_hot(self, instance_id: str) -> bool:
+        """Whether the instance is in memory and has not ended, so that nobody needs to ask the store."""
+        session = self.sessions.get(instance_id)
+        return session is not None and not session.orchestration.ended
+
+    def _schedule(self) -> None:
+        if (self._queue or self._ready) and not self._scheduled and not self.paused:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        if self.paused:
+            return
+        try:
+            self._run_rounds()
+        except Exception as error:  # noqa: BLE001 - user code can't raise here: this is a bug of the engine's, and stops it
+            self._failed(error)
+            return
+        self._committer.flush()
+        self._schedule()
+
+    def _run_rounds(self) -> None:
+        now_us = self._clock.now_us()
+        local: list[Envelope] = []
+        ready, self._ready = self._ready, []
+        for loaded in ready:
+            self._admit(loaded, local, now_us)
+        for _ in range(_ROUNDS):
+            groups = self._gather(local)
+            if not groups:
+                break
+            local = []
+            for instance_id, envelopes in groups.items():
+                self._handle(instance_id, envelopes, local, now_us)
+            if len(self._committer.batch.records) >= self._max_batch_turns:
+                break
+        # What found no turn in this batch becomes durable with it and is handled in a later one.
+        self._queue.extend(local)
+        self._keep(local)
+
+    def _gather(self, local: list[Envelope]) -> dict[str, list[Envelope]]:
+        groups: dict[str, list[Envelope]] = {}
+        for envelope in local:
+            groups.setdefault(envelope.instance_id, []).append(envelope)
+        queue = self._queue
+        while queue and len(groups) < self._max_batch_turns:
+            envelope = queue.popleft()
+            groups.setdefault(envelope.instance_id, []).append(envelope)
+        return groups
+
+    def _keep(self, envelopes: Iterable[Envelope]) -> None:
+        """Writes messages between instances to the outbox, if they aren't there."""
+        for envelope in envelopes:
+            message = envelope.message
+            if envelope.origin is Origin.INSTANCE and not envelope.stored and message is not None:
+                envelope.stored = True
+                partition = self._partition(message.instance_id)
+                self._committer.batch.outbox[envelope.message_id] = (message, partition)
+                self._committer.batch.partitions.add(partition)
+
+    def _consume(self, envelope: Envelope) -> None:
+        """The message has been handled by a turn of this batch (or will never be)."""
+        if envelope.stored:
+            batch = self._committer.batch
+            if batch.outbox.pop(envelope.message_id, None) is None:
+                batch.consumed.append(envelope.message_id)
+                batch.partitions.add(self._partition(envelope.instance_id))
+
+    def _partition(self, instance_id: str) -> int:
+        return partition_of(instance_id, self._partition_count)
+
+    # --- one instance ---------------------------------------------------------------------------------------------
+
+    def _handle(self, instance_id: str, envelopes: list[Envelope], local: list[Envelope], now_us: int) -> None:
+        session = self.sessions.get(instance_id)
+        if session is not None:
+            self._turns(instance_id, session, envelopes, local, now_us)
+        elif envelopes[0].fresh:
+            self._without_session(instance_id, None, envelopes, local, now_us)
+        else:
+            waiting = self._loading.get(instance_id)
+            if waiting is None:
+                waiting = self._loading[instance_id] = []
+                self._to_load.append(instance_id)
+                if self._loader is None:
+                    self._loader = asyncio.get_running_loop().create_task(self._load())
+            waiting.extend(envelopes)
+            self._keep(envelopes)
+
+    def _turns(self, instance_id: str, session: Session, envelopes: list[Envelope], local: list[Envelope], now_us: int) -> None:
+        """Envelopes for a hydrated instance: one turn, but for starts and purges, which concern the instance as a whole."""
+        taken: list[Envelope] = []
+        for position, envelope in enumerate(envelopes):
+            is_start = envelope.message is not None and envelope.message.event.__class__ is ExecutionStarted
+            if not envelope.purge and not is_start:
+                taken.append(envelope)
+                continue
+            if taken:
+                self._turn(instance_id, session, taken, local, now_us)
+            rest = envelopes[position:]
+            orchestration = session.orchestration
+            if not orchestration.ended and is_start and _reuse(envelope) is ReusePolicy.REPLACE:
+                terminate = Message(instance_id, ExecutionTerminated("replaced by a new instance of the same id"))
+                self._turn(instance_id, session, [Envelope(instance_id, terminate, Origin.TIMER)], local, now_us)
+            if orchestration.ended:
+                row = self._row(session)
+                self.sessions.drop(instance_id)
+                self._without_session(instance_id, row, rest, local, now_us)
+            else:
+                self._refuse(envelope, orchestration.state.status, local)
+                self._turns(instance_id, session, rest[1:], local, now_us)
+            return
+        if taken:
+            self._turn(instance_id, session, taken, local, now_us)
+
+    def _without_session(
+        self, instance_id: str, row: InstanceRow | None, envelopes: list[Envelope], local: list[Envelope], now_us: int
+    ) -> None:
+        """Envelopes for an instance that doesn't exist, or has ended (then ``row`` is its last)."""
+        batch = self._committer.batch
+        for position, envelope in enumerate(envelopes):
+            message = envelope.message
+            if envelope.purge:
+                if row is None:
+                    batch.answers.append((envelope, InstanceNotFoundError(f"there is no instance '{instance_id}'")))
+                    continue
+                partition = self._partition(instance_id)
+                batch.records.append(TurnRecord(instance_id=instance_id, delete=True))
+                batch.partitions.add(partition)
+                batch.answers.append((envelope, None))
+                # Until that is durable a load would still find the instance; whoever asks for it waits.
+                batch.purged.append(instance_id)
+                waiting = self._loading.setdefault(instance_id, [])
+                waiting.extend(envelopes[position + 1 :])
+                self._keep(waiting)
+                return
+            if message is None:
+                continue
+            if isinstance(message.event, ExecutionStarted):
+                if row is None or message.reuse in (ReusePolicy.ONLY_IF_TERMINAL, ReusePolicy.REPLACE):
+                    self._start(instance_id, row, envelopes[position:], local, now_us)
+                    return
+                self._refuse(envelope, OrchestrationRuntimeStatus(row.status), local)
+                continue
+            self._consume(envelope)
+            if envelope.reply is not None:
+                error = _finished(instance_id, row.status) if row is not None else InstanceNotFoundError(f"there is no instance '{instance_id}'")
+                batch.answers.append((envelope, error))
+
+    def _start(
+        self, instance_id: str, old: InstanceRow | None, envelopes: list[Envelope], local: list[Envelope], now_us: int
+    ) -> None:
+        envelope = envelopes[0]
+        message = envelope.message
+        if old is not None and message is not None and isinstance(message.event, ExecutionStarted):
+            # Generations count on, so that late completions for the instance of before can't be mistaken for the new one's.
+            started = msgspec.structs.replace(message.event, generation=old.generation + 1)
+            envelope.message = msgspec.structs.replace(message, event=started)
+        session = Session(Orchestration(instance_id, self._functions, self._converter, now_us), self._partition(instance_id))
+        self.sessions.add(instance_id, session)
+        self._hydrated(instance_id, [])
+        self._turn(instance_id, session, [envelope], local, now_us, reset=old is not None)
+        if len(envelopes) > 1:
+            self._turns(instance_id, session, envelopes[1:], local, now_us)
+
+    def _refuse(self, envelope: Envelope, status: OrchestrationRuntimeStatus | None, local: list[Envelope]) -> None:
+        """A start or purge that can't be: tells the caller, or the parent orchestration."""
+        self._consume(envelope)
+        batch = self._committer.batch
+        message = envelope.message
+        if envelope.purge or message is None:
+            error: PerdureError = InstanceRunningError(
+                f"instance '{envelope.instance_id}' is {status}; only instances that have ended can be purged. Terminate it first."
+            )
+            batch.answers.append((envelope, error))
+            return
+        if message.reuse is ReusePolicy.RETURN_EXISTING:
+            batch.answers.append((envelope, None))
+            return
+        error = InstanceAlreadyExistsError(
+            f"there is an instance '{envelope.instance_id}' already; its status is {status}. Choose another id, or another reuse policy."
+        )
+        batch.answers.append((envelope, error))
+        started = message.event
+        if isinstance(started, ExecutionStarted) and started.parent is not None:
+            parent = started.parent
+            failed = SubOrchestrationInstanceFailed(parent.task_id, failure_from_exception(error))
+            answer = Message(parent.instance_id, failed, parent.execution_id, parent.generation)
+            local.append(Envelope(parent.instance_id, answer, Origin.INSTANCE, message_id=f"{started.execution_id}/refused"))
+
+    def _turn(
+        self, instance_id: str, session: Session, envelopes: list[Envelope], local: list[Envelope], now_us: int, *, reset: bool = False
+    ) -> None:
+        orchestration = session.orchestration
+        watchdog = self._watchdog
+        watchdog.turns += 1
+        watchdog.current = session
+        turn = orchestration.turn([envelope.message for envelope in envelopes if envelope.message is not None], now_us)
+        watchdog.current = None
+        batch = self._committer.batch
+        batch.partitions.add(session.partition)
+        if turn.events is not None:
+            self._stage(instance_id, session, turn, reset=reset)
+            self.sessions.used(instance_id, session, now_us)
+        elif orchestration.state.wake_at is not None and any(envelope.message is None for envelope in envelopes):
+            batch.wakes.append((orchestration.state.wake_at, instance_id))  # woken for a timer that is no more: keep the next one armed
+        if turn.messages:
+            started = orchestration.started
+            for number, message in enumerate(turn.messages):
+                message_id = f"{started.execution_id}/{turn.seq}/{number}"
+                local.append(Envelope(message.instance_id, message, Origin.INSTANCE, message_id=message_id))
+        dispositions = iter(turn.dispositions)
+        for envelope in envelopes:
+            if envelope.message is None:
+                continue
+            disposition = next(dispositions)
+            if envelope.origin is Origin.ACTIVITY:
+                batch.outcomes.append(envelope)
+            elif envelope.stored:
+                self._consume(envelope)
+            if envelope.reply is not None:
+                status = orchestration.state.status
+                error = _finished(instance_id, str(status)) if disposition is Disposition.FINISHED else None
+                batch.answers.append((envelope, error))
+
+    def _stage(self, instance_id: str, session: Session, turn: Turn, *, reset: bool) -> None:
+        batch = self._committer.batch
+        row = None
+        if turn.projection_changed:
+            row = self._row(session)
+            if row.wake_at is not None and row.wake_at != session.armed:
+                session.armed = row.wake_at
+                batch.wakes.append((row.wake_at, instance_id))
+        assert turn.events is not None
+        batch.records.append(
+            TurnRecord(
+                instance_id=instance_id, segment=Segment(turn.seq, turn.at, turn.events), row=row, reset=reset or turn.reset
+            )
+        )
+        batch.effects.append(turn.effects)
+        batch.sessions.append(session)
+        session.uncommitted += 1
+
+    def _row(self, session: Session) -> InstanceRow:
+        orchestration = session.orchestration
+        started, state = orchestration.started, orchestration.state
+        return InstanceRow(
+            instance_id=orchestration.instance_id,
+            partition=session.partition,
+            execution_id=started.execution_id,
+            generation=started.generation,
+            name=started.name,
+            version=started.version,
+            status=str(state.status),
+            created_at=orchestration.created_at,
+            custom_status=orchestration.custom_status,
+            tags=started.tags,
+            parent_id=started.parent.instance_id if started.parent is not None else None,
+            pending=0 if orchestration.ended else state.pending,
+            wake_at=state.wake_at,
+            first_seq=orchestration.first_seq,
+        )
+
+    # --- hydration ------------------------------------------------------------------------------------------------
+
+    async def _load(self) -> None:
+        """Reads the instances that messages wait for, and takes their code through the past."""
+        try:
+            while self._to_load:
+                wanted = [self._to_load.popleft() for _ in range(min(len(self._to_load), _LOAD_AT_ONCE))]
+                found = await self._store.load(wanted)
+                for instance_id in wanted:
+                    self._ready.append((instance_id, self._hydrate(instance_id, found.get(instance_id))))
+                    self._schedule()
+                    await asyncio.sleep(0)  # a long replay shouldn't be followed by another one at once
+        except Exception as error:  # noqa: BLE001 - the engine decides what it means
+            self._failed(error)
+        finally:
+            self._loader = None
+
+    def _hydrate(self, instance_id: str, stored: StoredInstance | None) -> Session | InstanceRow | None:
+        if stored is None or stored.row.status in TERMINAL_STATUSES:
+            return stored.row if stored is not None else None
+        row = stored.row
+        orchestration = Orchestration(instance_id, self._functions, self._converter, row.created_at)
+        self._watchdog.turns += 1
+        session = Session(orchestration, row.partition, row.wake_at)
+        self._watchdog.current = session
+        with replay():
+            orchestration.replay([(segment.seq, segment.events) for segment in stored.segments], row.custom_status)
+        self._watchdog.current = None
+        if not orchestration.registered:
+            self._hooks.orchestrator_missing(instance_id, row.name)
+        self._hydrated(instance_id, open_activities(instance_id, orchestration.state))
+        return session
+
+    def _admit(self, loaded: tuple[str, Session | InstanceRow | None], local: list[Envelope], now_us: int) -> None:
+        instance_id, found = loaded
+        envelopes = self._loading.pop(instance_id)
+        if isinstance(found, Session):
+            self.sessions.add(instance_id, found)
+            self._turns(instance_id, found, envelopes, local, now_us)
+        else:
+            self._without_session(instance_id, found, envelopes, local, now_us)
+
+    def purged(self, instance_ids: Iterable[str]) -> None:
+        """The deletions are durable: whoever waited for these ids goes on."""
+        for instance_id in instance_ids:
+            self.post(self._loading.pop(instance_id, ()))
+
+
+def _reuse(envelope: Envelope) -> ReusePolicy | None:
+    return envelope.message.reuse if envelope.message is not None else None
+
+
+def _finished(instance_id: str, status: str) -> InstanceFinishedError:
+    return InstanceFinishedError(f"instance '{instance_id}' has ended; its status is {status}")

@@ -1,0 +1,65 @@
+"""After a start or a failed commit: what the store says is open gets going again. History decides, memory is not asked."""
+
+from collections.abc import Callable, Sequence
+
+from perdure.core.effects import DispatchActivity
+from perdure.core.messages import decode_message
+from perdure.core.orchestration import fold_segments, open_activities
+from perdure.engine.envelopes import Envelope, Origin
+from perdure.store.contract import Store
+
+_PAGE = 200
+
+ActivityKey = tuple[str, str, int, int]
+"""``(instance_id, execution_id, generation, task_id)``."""
+
+
+def activity_key(work: DispatchActivity) -> ActivityKey:
+    """What identifies one call of an activity."""
+    return work.instance_id, work.execution_id, work.generation, work.task_id
+
+
+class Recovery:
+    """Dispatches every open activity once: those of instances that a message hydrates meanwhile, and page by page the others.
+
+    ``held`` are activities whose outcomes are in memory already, from before a failed commit.
+    """
+
+    def __init__(self, store: Store, partitions: Sequence[int], dispatch: Callable[[DispatchActivity], None], held: set[ActivityKey]) -> None:
+        self._store = store
+        self._partitions = partitions
+        self._dispatch = dispatch
+        self._held = held
+        self._seen: set[str] = set()
+
+    async def inbox(self) -> list[Envelope]:
+        """All stored messages, for the queue."""
+        envelopes: list[Envelope] = []
+        after = ""
+        while page := await self._store.inbox(self._partitions, after, _PAGE):
+            for stored in page:
+                envelopes.append(
+                    Envelope(
+                        stored.instance_id, decode_message(stored.body), Origin.INSTANCE, message_id=stored.message_id, stored=True
+                    )
+                )
+            after = page[-1].message_id
+        return envelopes
+
+    def hydrated(self, instance_id: str, works: Sequence[DispatchActivity]) -> None:
+        """An instance was loaded before its page came up."""
+        if instance_id not in self._seen:
+            self._seen.add(instance_id)
+            for work in works:
+                if activity_key(work) not in self._held:
+                    self._dispatch(work)
+
+    async def activities(self) -> None:
+        """Goes through all instances with open activities."""
+        after = ""
+        while page := await self._store.with_pending(self._partitions, after, _PAGE):
+            after = page[-1]
+            stored = await self._store.load([instance_id for instance_id in page if instance_id not in self._seen])
+            for instance_id, instance in stored.items():
+                state = fold_segments(segment.events for segment in instance.segments)
+                self.hydrated(instance_id, open_activities(instance_id, state))

@@ -1,0 +1,36 @@
+"""Bounds of one engine. Everything that could grow has one here."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """All bounds have defaults that suit one process on an ordinary machine."""
+
+    max_concurrent_activities: int = 1000
+    """Activities running at the same time, of all kinds."""
+    max_activity_threads: int = 32
+    """Of those, ``def`` activities."""
+    max_activity_processes: int = 2
+    """Of those, activities with ``pool="process"``."""
+    max_batch_turns: int = 1000
+    """Turns that go into one commit before it has to be written."""
+    max_queued_messages: int = 20_000
+    """Client calls wait while more messages and activities than this are queued."""
+    max_sessions: int = 10_000
+    """Instances kept in memory; 0 dehydrates every instance after every turn."""
+    max_session_bytes: int = 256 * 1024 * 1024
+    """The same bound in (roughly estimated) bytes."""
+    session_idle_timeout: timedelta = timedelta(seconds=30)
+    """An instance that had no turn for this long is dehydrated."""
+    max_payload_bytes: int = 8 * 1024 * 1024
+    """Largest input, result, event payload or custom status, as JSON."""
+    drain_grace: timedelta = timedelta(seconds=10)
+    """How long running activities may go on after ``close``."""
+    kill_grace: timedelta = timedelta(seconds=5)
+    """How long a cancelled process activity may take before it is killed."""
+    blocked_after: timedelta = timedelta(seconds=1)
+    """An orchestrator that keeps a turn for longer is reported with its stack."""
+    max_retry_delay: timedelta = timedelta(seconds=5)
+    """Longest pause between attempts to recover from a store that is unavailable."""

@@ -1,0 +1,128 @@
+"""A task hub in your own program: the engine, a store and a client, without any server."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from perdure.app import DFApp
+from perdure.client import DurableClient
+from perdure.client.blocking import BlockingClient
+from perdure.engine.clock import Clock, SystemClock
+from perdure.engine.engine import Engine
+from perdure.engine.hooks import EngineHooks
+from perdure.engine.settings import EngineSettings
+from perdure.observability import LoggingHooks, silence_replays
+from perdure.store.contract import HubStore
+from perdure.store.opening import open_store
+
+T = TypeVar("T")
+
+
+class TaskHub:
+    """Runs an app's orchestrations as long as it is open.
+
+    ::
+
+        async with TaskHub(app, "sqlite:///hub.db") as hub:
+            instance_id = await hub.client.start_new("hello")
+            status = await hub.client.wait_for_completion(instance_id, timeout=30)
+
+    Guaranteed: what a client call has acknowledged survives a crash of the process and of the machine (SQLite syncs each
+    commit); an orchestration whose process dies goes on when the hub is opened again.
+    Not guaranteed: that an activity runs only once. It runs at least once; ``activity_context().idempotency_key`` stays the same.
+    """
+
+    def __init__(
+        self,
+        app: DFApp,
+        store: str | HubStore = "memory://",
+        *,
+        settings: EngineSettings | None = None,
+        hooks: EngineHooks | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """``store`` is a URL (``memory://``, ``sqlite:///file.db``) or a store object; nothing is opened yet.
+
+        Raises:
+            StoreUrlError: the URL can't be understood.
+        """
+        functions = app.functions()
+        clock = clock or SystemClock()
+        opened = open_store(store) if isinstance(store, str) else store
+        self._engine = Engine(opened, functions, settings=settings or EngineSettings(), clock=clock, hooks=hooks or LoggingHooks())
+        self.client = DurableClient(self._engine, opened, functions, clock)
+
+    async def start(self) -> None:
+        """Opens the store and takes up what is open in it.
+
+        Raises:
+            HubInUseError: another process has it open; the message names its process id.
+            SchemaTooNewError: a newer Perdure wrote it.
+            StoreUnavailableError: it can't be opened.
+        """
+        silence_replays()
+        await self._engine.start()
+
+    async def close(self) -> None:
+        """Drains: running activities get ``settings.drain_grace``; everything else is durable already."""
+        await self._engine.close()
+
+    @property
+    def running_activities(self) -> int:
+        """Activities being executed right now."""
+        return self._engine.running_activities
+
+    @property
+    def hydrated_instances(self) -> int:
+        """Instances in memory."""
+        return self._engine.hydrated_instances
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+
+class BlockingTaskHub:
+    """The same for scripts without ``async``: the engine lives on a thread of its own; ``client`` has blocking methods."""
+
+    def __init__(
+        self,
+        app: DFApp,
+        store: str | HubStore = "memory://",
+        *,
+        settings: EngineSettings | None = None,
+        hooks: EngineHooks | None = None,
+    ) -> None:
+        """See ``TaskHub``."""
+        self._hub = TaskHub(app, store, settings=settings, hooks=hooks)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="perdure-engine", daemon=True)
+        self.client = BlockingClient(self._hub.client, self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self._run(self._hub.start())
+        except BaseException:
+            self._end_loop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self._run(self._hub.close())
+        finally:
+            self._end_loop()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -1,0 +1,254 @@
+"""The memory store: every guarantee of the contract except surviving its process."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from perdure.core.effects import CommitReceipt
+from perdure.core.errors import EngineInvariantError
+from perdure.store.chain import CommitChain
+from perdure.store.clock import Clock, system_clock
+from perdure.store.contract import (
+    Commit,
+    HubInfo,
+    InstanceQuery,
+    InstanceRecord,
+    InstanceRow,
+    Lease,
+    Segment,
+    StoredInstance,
+    StoredMessage,
+    TurnRecord,
+)
+from perdure.store.errors import StoreError
+from perdure.store.refusals import lease_lost, not_open, segment_refused
+from perdure.store.statuses import TERMINAL_STATUSES
+
+SCHEMA_VERSION = 1
+DEFAULT_PARTITION_COUNT = 16
+
+
+@dataclass(slots=True)
+class _Instance:
+    row: InstanceRow
+    segments: dict[int, Segment] = field(default_factory=dict[int, Segment])
+
+    def generation(self) -> list[Segment]:
+        """Segments of the current generation, in order."""
+        return [self.segments[seq] for seq in sorted(self.segments) if seq >= self.row.first_seq]
+
+
+@dataclass(slots=True)
+class MemoryData:
+    """What a memory store keeps, apart from the store, so that another one can open it after a simulated crash."""
+
+    partition_count: int = 0
+    """0 until a store has opened the data for the first time."""
+    leases: dict[int, Lease] = field(default_factory=dict[int, Lease])
+    instances: dict[str, _Instance] = field(default_factory=dict[str, _Instance])
+    messages: dict[str, StoredMessage] = field(default_factory=dict[str, StoredMessage])
+
+
+class MemoryStore:
+    """A task hub in this process, with the semantics of the durable stores.
+
+    Several stores may be open on one ``MemoryData``; they behave like engines that share a database.
+    """
+
+    def __init__(
+        self,
+        data: MemoryData | None = None,
+        *,
+        clock: Clock = system_clock,
+        partition_count: int = DEFAULT_PARTITION_COUNT,
+    ) -> None:
+        self._data = MemoryData() if data is None else data
+        self._clock = clock
+        self._partition_count = partition_count
+        self._open = False
+        self._chain = CommitChain()
+
+    async def open(self) -> HubInfo:
+        """Makes the hub on first use; its partition count then stays, whatever later stores ask for."""
+        data = self._data
+        if data.partition_count == 0:
+            data.partition_count = self._partition_count
+            data.leases = {partition: Lease(partition, 0, "", 0) for partition in range(self._partition_count)}
+        self._open = True
+        return HubInfo(partition_count=data.partition_count, schema_version=SCHEMA_VERSION)
+
+    async def close(self) -> None:
+        """Ends this store; its data stays with whoever holds it."""
+        self._open = False
+
+    async def now(self) -> int:
+        """The injected clock's time."""
+        self._opened()
+        return self._clock()
+
+    async def acquire(self, owner: str, partitions: Sequence[int], duration: int) -> Sequence[Lease]:
+        """See ``Store.acquire``."""
+        data, now = self._opened(), self._clock()
+        taken: list[Lease] = []
+        for partition in sorted(set(partitions)):
+            held = data.leases.get(partition)
+            if held is not None and (held.owner in ("", owner) or held.expires_at <= now):
+                data.leases[partition] = Lease(partition, held.epoch + 1, owner, now + duration)
+                taken.append(data.leases[partition])
+        return taken
+
+    async def renew(self, leases: Sequence[Lease], duration: int) -> Sequence[Lease]:
+        """See ``Store.renew``."""
+        data, now = self._opened(), self._clock()
+        lost = [lease for lease in leases if not self._current(lease) or data.leases[lease.partition].expires_at <= now]
+        if lost:
+            raise lease_lost(lost)
+        renewed = [Lease(lease.partition, lease.epoch, lease.owner, now + duration) for lease in leases]
+        data.leases.update({lease.partition: lease for lease in renewed})
+        return renewed
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """See ``Store.release``."""
+        data = self._opened()
+        for lease in leases:
+            if self._current(lease):
+                # A released epoch must be refused from now on, even before somebody else takes the partition.
+                data.leases[lease.partition] = Lease(lease.partition, lease.epoch + 1, "", 0)
+
+    async def commit(self, commit: Commit) -> CommitReceipt:
+        """See ``Store.commit``. Applied when called, reported one turn of the event loop later."""
+        chain = self._chain
+        try:
+            chain.check()
+            self._opened()
+            self._apply(commit)
+        except (StoreError, EngineInvariantError):
+            chain.broken = True
+            await asyncio.sleep(0)
+            if self._chain is chain:
+                self._chain = CommitChain()
+            raise
+        await asyncio.sleep(0)
+        return CommitReceipt(commit)
+
+    async def load(self, instance_ids: Sequence[str]) -> dict[str, StoredInstance]:
+        """See ``Store.load``."""
+        known = self._opened().instances
+        return {
+            instance_id: StoredInstance(instance.row, [] if instance.row.status in TERMINAL_STATUSES else instance.generation())
+            for instance_id in instance_ids
+            if (instance := known.get(instance_id)) is not None
+        }
+
+    async def inbox(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[StoredMessage]:
+        """See ``Store.inbox``."""
+        messages = self._opened().messages
+        wanted = sorted(key for key, message in messages.items() if key > after and message.partition in partitions)
+        return [messages[key] for key in wanted[:limit]]
+
+    async def with_pending(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[str]:
+        """See ``Store.with_pending``."""
+        rows = (instance.row for instance in self._opened().instances.values())
+        return sorted(
+            row.instance_id for row in rows if row.pending > 0 and row.partition in partitions and row.instance_id > after
+        )[:limit]
+
+    async def due(self, partitions: Sequence[int], after: tuple[int, str], limit: int) -> Sequence[tuple[int, str]]:
+        """See ``Store.due``."""
+        rows = (instance.row for instance in self._opened().instances.values())
+        waking = ((row.wake_at, row.instance_id) for row in rows if row.wake_at is not None and row.partition in partitions)
+        return sorted(pair for pair in waking if pair > after)[:limit]
+
+    async def get(self, instance_id: str, *, with_payloads: bool = False) -> InstanceRecord | None:
+        """See ``Queries.get``."""
+        instance = self._opened().instances.get(instance_id)
+        return None if instance is None else _record(instance, with_payloads)
+
+    async def list(self, query: InstanceQuery) -> Sequence[InstanceRecord]:
+        """See ``Queries.list``."""
+        instances = self._opened().instances
+        matching = (instances[key] for key in sorted(instances) if _matches(query, instances[key].row))
+        return [_record(instance, query.with_payloads) for instance, _ in zip(matching, range(query.limit), strict=False)]
+
+    async def count(self) -> dict[str, int]:
+        """See ``Queries.count``."""
+        return dict(Counter(instance.row.status for instance in self._opened().instances.values()))
+
+    async def history(self, instance_id: str) -> Sequence[Segment]:
+        """See ``Queries.history``."""
+        instance = self._opened().instances.get(instance_id)
+        return [] if instance is None else instance.generation()
+
+    def _opened(self) -> MemoryData:
+        if not self._open:
+            raise not_open("The memory store")
+        return self._data
+
+    def _current(self, lease: Lease) -> bool:
+        held = self._data.leases.get(lease.partition)
+        return held is not None and held.epoch == lease.epoch
+
+    def _apply(self, commit: Commit) -> None:
+        lost = [lease for lease in commit.leases if not self._current(lease)]
+        if lost:
+            raise lease_lost(lost)
+        # Turns go to copies first: a commit that is refused half-way must leave nothing behind.
+        touched: dict[str, _Instance | None] = {}
+        purged: set[str] = set()
+        for turn in commit.turns:
+            if turn.instance_id not in touched:
+                known = self._data.instances.get(turn.instance_id)
+                touched[turn.instance_id] = None if known is None else _Instance(known.row, dict(known.segments))
+            touched[turn.instance_id] = _after_turn(touched[turn.instance_id], turn)
+            if turn.delete:
+                purged.add(turn.instance_id)
+        for instance_id, instance in touched.items():
+            if instance is None:
+                self._data.instances.pop(instance_id, None)
+            else:
+                self._data.instances[instance_id] = instance
+        self._apply_messages(commit, purged)
+
+    def _apply_messages(self, commit: Commit, purged: set[str]) -> None:
+        messages = self._data.messages
+        if purged:
+            for key in [key for key, message in messages.items() if message.instance_id in purged]:
+                del messages[key]
+        for message in commit.outbox:
+            messages.setdefault(message.message_id, message)
+        for key in commit.consumed:
+            messages.pop(key, None)
+
+
+def _after_turn(instance: _Instance | None, turn: TurnRecord) -> _Instance | None:
+    if turn.delete:
+        return None
+    if turn.row is not None:
+        instance = _Instance(turn.row) if instance is None else _Instance(turn.row, instance.segments)
+    if instance is not None and turn.reset:
+        instance.segments.clear()
+    if turn.segment is not None:
+        if instance is None or turn.segment.seq in instance.segments:
+            raise segment_refused(f"instance '{turn.instance_id}'")
+        instance.segments[turn.segment.seq] = turn.segment
+    return instance
+
+
+def _record(instance: _Instance, with_payloads: bool) -> InstanceRecord:
+    segments = instance.generation()
+    updated_at = segments[-1].at if segments else instance.row.created_at
+    if not (with_payloads and segments):
+        return InstanceRecord(instance.row, updated_at, None, None)
+    return InstanceRecord(instance.row, updated_at, segments[0], segments[-1])
+
+
+def _matches(query: InstanceQuery, row: InstanceRow) -> bool:
+    return (
+        row.instance_id > query.after
+        and row.instance_id.startswith(query.id_prefix)
+        and (not query.statuses or row.status in query.statuses)
+        and (not query.names or row.name in query.names)
+        and (query.created_from is None or row.created_at >= query.created_from)
+        and (query.created_to is None or row.created_at <= query.created_to)
+    )
