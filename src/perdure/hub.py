@@ -51,7 +51,9 @@ class TaskHub:
         functions = app.functions()
         clock = clock or SystemClock()
         opened = open_store(store) if isinstance(store, str) else store
-        self._engine = Engine(opened, functions, settings=settings or EngineSettings(), clock=clock, hooks=hooks or LoggingHooks())
+        self._engine = Engine(
+            opened, functions, settings=settings or EngineSettings(), clock=clock, hooks=hooks or LoggingHooks()
+        )
         self.client = DurableClient(self._engine, opened, functions, clock)
 
     async def start(self) -> None:

@@ -5,7 +5,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
-from perdure.app.registry import FunctionDefinitionError, Registered, RegisteredFunctions, Registry, check_callable, check_parameter, function_label
+from perdure.app.registry import (
+    FunctionDefinitionError,
+    Registered,
+    RegisteredFunctions,
+    Registry,
+    check_callable,
+    check_parameter,
+    function_label,
+)
 from perdure.core.context import FUNCTION_NAME_ATTRIBUTE
 from perdure.core.functions import Pool
 
@@ -13,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Blueprint:
-    """Functions that an app takes in with ``register_functions``. Decorated functions stay what they are: call them in unit tests."""
+    """Functions that an app takes in with ``register_functions``. Decorated functions stay what they are, also for unit tests."""
 
     def __init__(self) -> None:
         self.registry = Registry()
@@ -42,10 +50,13 @@ class Blueprint:
             check_callable(function, "orchestration_trigger")
             if inspect.isasyncgenfunction(function):
                 raise FunctionDefinitionError(
-                    f"{function_label(function)}: an orchestrator can't be an async generator. Use 'await' in an async def, or 'yield' in a def."
+                    f"{function_label(function)}: an orchestrator can't be an async generator. "
+                    "Use 'await' in an async def, or 'yield' in a def."
                 )
             if not check_parameter(function, context_name, "orchestration_trigger"):
-                raise FunctionDefinitionError(f"{function_label(function)}: an orchestrator needs the parameter '{context_name}' for its context.")
+                raise FunctionDefinitionError(
+                    f"{function_label(function)}: an orchestrator needs the parameter '{context_name}' for its context."
+                )
             name = orchestration or function.__name__
             self.registry.add(
                 Registered("orchestrator", name, function, parameter=context_name, input_type=input_type, raises=tuple(raises))

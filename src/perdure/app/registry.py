@@ -36,7 +36,8 @@ def check_callable(function: object, decorator: str) -> None:
     """
     if not isinstance(function, types.FunctionType):
         raise FunctionDefinitionError(
-            f"@{decorator} decorates functions, not {type(function).__name__} ({function!r}). Put it directly above a def, with parentheses."
+            f"@{decorator} decorates functions, not {type(function).__name__} ({function!r}). "
+            "Put it directly above a def, with parentheses."
         )
 
 
@@ -127,7 +128,7 @@ class Registry:
         other = self._registered.get(key)
         if other is not None:
             raise FunctionDefinitionError(
-                f"two {entry.kind} functions have the name '{entry.name}' (names are compared without case): {place_of(other.function)} and "
+                f"two {entry.kind} functions have the name '{entry.name}' (case does not matter): {place_of(other.function)} and "
                 f"{place_of(entry.function)}. Rename one, or give it another name in its decorator."
             )
         self._registered[key] = entry

@@ -15,7 +15,9 @@ T = TypeVar("T")
 class Run(Protocol):
     """Runs a coroutine elsewhere and returns its result."""
 
-    def __call__(self, work: Coroutine[Any, Any, T], /) -> T: ...
+    def __call__(self, work: Coroutine[Any, Any, T], /) -> T:
+        """The result; what the coroutine raises is raised."""
+        ...
 
 
 class BlockingClient:
@@ -39,7 +41,13 @@ class BlockingClient:
         """See ``DurableClient.start_new``."""
         return self._run(
             self._client.start_new(
-                orchestration_function_name, instance_id, client_input, version, start_at=start_at, tags=tags, reuse_policy=reuse_policy
+                orchestration_function_name,
+                instance_id,
+                client_input,
+                version,
+                start_at=start_at,
+                tags=tags,
+                reuse_policy=reuse_policy,
             )
         )
 

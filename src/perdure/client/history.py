@@ -45,15 +45,17 @@ def project(segments: Sequence[Segment], *, show_input: bool, show_output: bool)
             elif isinstance(event, TaskScheduled | SubOrchestrationInstanceCreated | TimerCreated):
                 opened[event.task_id] = (time, event)
             elif not isinstance(event, TimerCanceled):
-                entries.append({"EventType": type(event).__name__, "Timestamp": time} | _fields(event, opened, show_input, show_output))
+                entries.append(
+                    {"EventType": type(event).__name__, "Timestamp": time} | _fields(event, opened, show_input, show_output)
+                )
     return entries
 
 
 def _fields(
     event: AnyEvent,
     opened: dict[int, tuple[str, TaskScheduled | SubOrchestrationInstanceCreated | TimerCreated]],
-    show_input: bool,  # noqa: FBT001 - private
-    show_output: bool,  # noqa: FBT001
+    show_input: bool,
+    show_output: bool,
 ) -> dict[str, Any]:
     match event:
         case ExecutionStarted():
@@ -64,7 +66,9 @@ def _fields(
             return _scheduling(opened, event.task_id, show_input) | _failure(event.failure)
         case TimerFired():
             _, timer = opened.pop(event.task_id)
-            return {"FireAt": from_us(timer.fire_at).isoformat().replace("+00:00", "Z")} if isinstance(timer, TimerCreated) else {}
+            return (
+                {"FireAt": from_us(timer.fire_at).isoformat().replace("+00:00", "Z")} if isinstance(timer, TimerCreated) else {}
+            )
         case EventRaised():
             return {"Name": event.name} | _payload("Input", event.input, show_input)
         case ExecutionSuspended() | ExecutionResumed() | ExecutionTerminated():
@@ -79,7 +83,7 @@ def _fields(
 def _scheduling(
     opened: dict[int, tuple[str, TaskScheduled | SubOrchestrationInstanceCreated | TimerCreated]],
     task_id: int,
-    show_input: bool,  # noqa: FBT001 - private
+    show_input: bool,
 ) -> dict[str, Any]:
     time, action = opened.pop(task_id)
     if isinstance(action, TimerCreated):
@@ -87,7 +91,7 @@ def _scheduling(
     return {"ScheduledTime": time, "FunctionName": action.name} | _payload("Input", action.input, show_input)
 
 
-def _payload(key: str, text: str | None, shown: bool) -> dict[str, Any]:  # noqa: FBT001 - private
+def _payload(key: str, text: str | None, shown: bool) -> dict[str, Any]:
     return {key: msgspec.json.decode(text) if text is not None else None} if shown else {}
 
 

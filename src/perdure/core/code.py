@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 from perdure.core.errors import PerdureError
 from perdure.core.recorder import Dehydrated
@@ -20,10 +21,11 @@ class NotDurableError(PerdureError):
 class Code:
     """One activation of an orchestrator function. ``ended`` when it returned or raised."""
 
-    __slots__ = ("_frames", "ended", "error", "output", "waiting_for")
+    __slots__ = ("_frames", "_is_generator", "ended", "error", "output", "waiting_for")
 
     def __init__(self) -> None:
         self._frames: Frames | None = None
+        self._is_generator = False
         self.waiting_for: Task[Any] | None = None
         self.ended = False
         self.output: Any = None
@@ -36,7 +38,8 @@ class Code:
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the instance's failure, nobody else's
             self._end(None, error)
             return
-        if inspect.isgenerator(made) or inspect.iscoroutine(made):
+        self._is_generator = inspect.isgenerator(made)
+        if self._is_generator or inspect.iscoroutine(made):
             self._frames = made
             self._step(None, None)
         else:
@@ -51,14 +54,13 @@ class Code:
         self._step(task, None)
 
     def close(self) -> None:
-        """Drops the frames. The caller has closed the recorder, so ``finally`` blocks of the user's code end at their first durable call."""
+        """Drops the frames. The recorder is closed, so ``finally`` blocks of user code end at their first durable call."""
         frames, self._frames = self._frames, None
         self.ended = True
         if frames is not None:
-            try:
+            # Whatever clean-up code raises here is no longer part of any history.
+            with suppress(Exception, Dehydrated):
                 frames.close()
-            except (Exception, Dehydrated):  # noqa: S110, BLE001 - clean-up of code that is no longer part of any history
-                pass
 
     def position(self) -> str:
         """File and line where the code stands."""
@@ -76,7 +78,7 @@ class Code:
         """Sends results in until the code waits for an open task or ends. A coroutine fetches results from the task itself."""
         frames = self._frames
         assert frames is not None
-        is_generator = inspect.isgenerator(frames)
+        is_generator = self._is_generator
         send, throw = frames.send, frames.throw
         try:
             while True:
@@ -89,11 +91,12 @@ class Code:
                     awaited = send(None)
                 thrown = None
                 if not isinstance(awaited, Task):
-                    settled, thrown = None, _not_durable(awaited, self.position())
-                elif awaited.is_completed:
-                    settled = awaited
+                    settled = None
+                    thrown = _not_durable(awaited, self.position())
+                elif cast("Task[Any]", awaited).is_completed:
+                    settled = cast("Task[Any]", awaited)
                 else:
-                    self.waiting_for = awaited
+                    self.waiting_for = cast("Task[Any]", awaited)
                     return
         except StopIteration as stop:
             self._end(stop.value, None)
@@ -114,4 +117,6 @@ def _not_durable(awaited: object, place: str) -> NotDurableError:
     else:
         found = f"a value of type {type(awaited).__name__}"
         instead = "await what the context's methods return, and call activities through context.call_activity"
-    return NotDurableError(f"the orchestrator awaited {found} at {place}; only durable tasks can be awaited here. Instead: {instead}.")
+    return NotDurableError(
+        f"the orchestrator awaited {found} at {place}; only durable tasks can be awaited here. Instead: {instead}."
+    )

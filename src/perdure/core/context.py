@@ -1,4 +1,4 @@
-"""The context that orchestrator code sees. It reads no clock and does no I/O: each method writes an action down and returns a task.
+"""The context that orchestrator code sees. No clock, no I/O: each method writes an action down and returns a task.
 
 Names, parameters and defaults are those of azure-functions-durable 1.7 (``DurableOrchestrationContext``); what is
 keyword-only beyond them is Perdure's.
@@ -85,7 +85,7 @@ class DurableOrchestrationContext:
             expected_type: type of the result where the function's annotation doesn't tell.
 
         Returns:
-            A task whose result is the activity's. It fails with ``TaskFailedError``, or with the original exception where the
+            A task whose result is the activity's. It fails with ``TaskFailedError``, or with the original where the
             activity's decorator lists its type in ``raises``.
 
         Raises:
@@ -162,7 +162,9 @@ class DurableOrchestrationContext:
         return self._recorder.create_timer(to_us(fire_at))
 
     @overload
-    def wait_for_external_event(self, name: str, expected_type: None = None, *, timeout: timedelta | None = None) -> EventTask[Any]: ...
+    def wait_for_external_event(
+        self, name: str, expected_type: None = None, *, timeout: timedelta | None = None
+    ) -> EventTask[Any]: ...
     @overload
     def wait_for_external_event(self, name: str, expected_type: type[T], *, timeout: timedelta | None = None) -> EventTask[T]: ...
     def wait_for_external_event(
@@ -204,7 +206,11 @@ class DurableOrchestrationContext:
         """
         if self._recorder.closed:
             raise Dehydrated
-        self._next_input = (self._recorder.converter.encode(input_, "input of continue_as_new", self._started.name), save_events, new_version)
+        self._next_input = (
+            self._recorder.converter.encode(input_, "input of continue_as_new", self._started.name),
+            save_events,
+            new_version,
+        )
 
     def set_custom_status(self, status: Any) -> None:
         """Shows ``status`` (anything JSON) to whoever queries the instance."""
@@ -300,14 +306,18 @@ class DurableOrchestrationContext:
                 expected_type = definition.output_type
         return text, self._recorder.converter.encode(input_, "input of orchestrator", text), expected_type
 
-    def _sub_orchestration(self, name: str, input_: str | None, child_id: str | None, version: str | None, result_type: object) -> Task[Any]:
+    def _sub_orchestration(
+        self, name: str, input_: str | None, child_id: str | None, version: str | None, result_type: object
+    ) -> Task[Any]:
         task_id = self._recorder.new_task_id()
         if child_id is None:
             child_id = child_instance_id(self.instance_id, self._started.generation, task_id)
         else:
             check_instance_id(child_id)
             if child_id in (self.instance_id, self.parent_instance_id):
-                raise ValueError(f"a sub-orchestration can't have the instance id of its caller or of its caller's parent: {child_id!r}")
+                raise ValueError(
+                    f"a sub-orchestration can't have the instance id of its caller or of its caller's parent: {child_id!r}"
+                )
         version = self._started.version if version is None else version
         return self._recorder.schedule_sub_orchestration(task_id, name, child_id, input_, version, result_type)
 
@@ -321,7 +331,12 @@ class DurableOrchestrationContext:
             if not isinstance(failure, TaskFailedError):
                 return None  # a result that can't be decoded: the next attempt would give the same
             return next_delay_us(
-                options, attempt=number, first_attempt_us=first_attempt_us, now_us=recorder.now_us, error=failure, jitter_seed=seed
+                options,
+                attempt=number,
+                first_attempt_us=first_attempt_us,
+                now_us=recorder.now_us,
+                error=failure,
+                jitter_seed=seed,
             )
 
         return RetryTask(attempt, delay, lambda delay_us: recorder.create_timer(recorder.now_us + delay_us))

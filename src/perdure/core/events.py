@@ -28,7 +28,7 @@ class OrchestratorStarted(HistoryEvent, frozen=True, gc=False):
 
     at: int
     idle: bool = False
-    """The orchestrator function wasn't registered: events were recorded but did not reach the code before the next turn that isn't idle."""
+    """The orchestrator wasn't registered: the events were recorded, but reach the code with the next turn that isn't idle."""
 
 
 # --- events that arrive -------------------------------------------------------------------------------------------
@@ -159,4 +159,5 @@ IncomingEvent = ExecutionStarted | Completion | EventRaised | ExecutionSuspended
 Action = TaskScheduled | TimerCreated | TimerCanceled | SubOrchestrationInstanceCreated | ExecutionCompleted
 AnyEvent = OrchestratorStarted | IncomingEvent | Action
 
+COMPLETIONS: tuple[type[HistoryEvent], ...] = Completion.__args__
 ACTIONS: tuple[type[HistoryEvent], ...] = Action.__args__

@@ -44,7 +44,11 @@ class Functions(Protocol):
     """The registered functions, by case-folded name."""
 
     @property
-    def orchestrators(self) -> Mapping[str, OrchestratorFunction]: ...
+    def orchestrators(self) -> Mapping[str, OrchestratorFunction]:
+        """By case-folded name."""
+        ...
 
     @property
-    def activities(self) -> Mapping[str, ActivityFunction]: ...
+    def activities(self) -> Mapping[str, ActivityFunction]:
+        """By case-folded name."""
+        ...

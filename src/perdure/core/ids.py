@@ -18,10 +18,11 @@ class InvalidInstanceIdError(PerdureError):
 
 
 def check_instance_id(instance_id: str) -> None:
-    """Guarantees that the id can be used in URLs and that it can't be mistaken for an entity's.
+    r"""Guarantees that the id can be used in URLs and that it can't be mistaken for an entity's.
 
     Raises:
-        InvalidInstanceIdError: empty, longer than 256 characters, starts with ``@``, or has one of ``/ \\ # ?`` or a control character.
+        InvalidInstanceIdError: empty, longer than 256 characters, starts with ``@``, or has one of
+            ``/ \ # ?`` or a control character.
     """
     problem = None
     if not instance_id:

@@ -3,11 +3,18 @@
 from collections.abc import Sequence
 
 from perdure.core.errors import PerdureError
-from perdure.core.events import Action, ExecutionCompleted, SubOrchestrationInstanceCreated, TaskScheduled, TimerCanceled, TimerCreated
+from perdure.core.events import (
+    Action,
+    ExecutionCompleted,
+    SubOrchestrationInstanceCreated,
+    TaskScheduled,
+    TimerCanceled,
+    TimerCreated,
+)
 
 
 class NonDeterminismError(PerdureError):
-    """The orchestrator's code does not do what its history says it did: it changed under a running instance, or isn't deterministic.
+    """The code does not do what its history says: it was changed under a running instance, or isn't deterministic.
 
     ``__cause__`` is the exception that the code raised during the replay, if it raised one.
     """
@@ -43,25 +50,40 @@ def same(recorded: Action, asked: Action) -> bool:
     return name == asked_name or (name is not None and asked_name is not None and name.casefold() == asked_name.casefold())
 
 
-def check_turn(instance_id: str, turn: int, recorded: Sequence[Action], asked: Sequence[Action], sources: Sequence[str], waiting_at: str) -> None:
+def check_turn(
+    instance_id: str,
+    turn: int,
+    recorded: Sequence[Action],
+    asked: Sequence[Action],
+    sources: Sequence[str],
+    stands_at: Callable[[], str],
+    *,
+    continues: bool,
+) -> None:
     """Accepts a replayed turn, or says what differs first.
 
-    ``sources[i]`` is the user's file and line that asked for ``asked[i]``; ``waiting_at`` is where the code stands now.
+    ``sources[i]`` is the user's file and line that asked for ``asked[i]``; ``stands_at`` tells where the code is now;
+    ``continues``: it called ``continue_as_new``, which a replayed turn never has.
 
     Raises:
         NonDeterminismError: the two sequences differ.
     """
-    if len(recorded) == len(asked) and all(map(same, recorded, asked)):
+    if not continues and len(recorded) == len(asked) and all(map(same, recorded, asked)):
         return
-    position = next((i for i, (old, new) in enumerate(zip(recorded, asked, strict=False)) if not same(old, new)), min(len(recorded), len(asked)))
+    position = next(
+        (i for i, (old, new) in enumerate(zip(recorded, asked, strict=False)) if not same(old, new)),
+        min(len(recorded), len(asked)),
+    )
     history_says = describe(recorded[position]) if position < len(recorded) else "ask for nothing more"
-    if position < len(asked):
+    if position == len(recorded) == len(asked):
+        code_asked = "continues as new"
+    elif position < len(asked):
         code_asked = f"asked to {describe(asked[position])} at {sources[position]}"
     else:
-        code_asked = f"did not ask for it; it stands at {waiting_at}"
+        code_asked = f"did not ask for it; it stands at {stands_at()}"
     raise NonDeterminismError(
-        f"orchestration '{instance_id}' can't be replayed: in turn {turn} its history says that the code went on to {history_says}, "
-        f"but the code now {code_asked}. The orchestrator was changed while this instance was running, or reads something "
-        "that differs between runs (clock, random numbers, environment, I/O). Bring back the earlier code, or give the new code a new "
-        "name or version and let running instances finish on the old one."
+        f"orchestration '{instance_id}' can't be replayed: in turn {turn} its history says that the code went on to "
+        f"{history_says}, but the code now {code_asked}. The orchestrator was changed while this instance was running, or reads "
+        "something that differs between runs (clock, random numbers, environment, I/O). Bring back the earlier code, or give the "
+        "new code a new name or version and let running instances finish on the old one."
     )

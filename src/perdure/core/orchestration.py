@@ -4,7 +4,7 @@
 ``replay`` rebuilds the same object from stored segments, through the same methods.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -16,8 +16,8 @@ from perdure.core.effects import CancelActivities, DispatchActivity, Effect, Ins
 from perdure.core.errors import EngineInvariantError, PerdureError
 from perdure.core.events import (
     ACTIONS,
+    COMPLETIONS,
     AnyEvent,
-    Completion,
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
@@ -32,7 +32,6 @@ from perdure.core.events import (
     TaskCompleted,
     TaskFailed,
     TaskScheduled,
-    TimerFired,
 )
 from perdure.core.failures import FailureDetails, TaskFailedError, failure_from_exception, original_exception
 from perdure.core.functions import Functions, OrchestratorFunction
@@ -42,11 +41,13 @@ from perdure.core.messages import Message
 from perdure.core.recorder import Recorder
 from perdure.core.state import InstanceState
 from perdure.core.status import OrchestrationRuntimeStatus
+from perdure.core.tasks import LeafTask
 
 MAX_GENERATIONS_PER_TURN = 100
 """An orchestrator that continues as new without ever waiting gets a new turn after this many, so that others get theirs."""
 
 _ACTION_TYPES = frozenset(ACTIONS)
+_COMPLETION_TYPES = frozenset(COMPLETIONS)
 
 
 class OrchestratorNotRegisteredError(PerdureError):
@@ -72,6 +73,9 @@ class Disposition(Enum):
     """The instance had ended before."""
 
 
+_NO_EFFECTS: Sealed[Sequence[Effect]] = Sealed(())
+
+
 class Turn:
     """The outcome of one activation: what to store, what to tell other instances, and (sealed) what to do."""
 
@@ -86,7 +90,7 @@ class Turn:
         """The segment begins a new generation; older ones are obsolete."""
         self.projection_changed = False
         self.messages: list[Message] = []
-        self.effects: Sealed[list[Effect]] = Sealed([])
+        self.effects: Sealed[Sequence[Effect]] = _NO_EFFECTS
         self.dispositions: list[Disposition] = []
         """One per message of the turn."""
 
@@ -100,6 +104,7 @@ class Orchestration:
         "_continuing",
         "_converter",
         "_custom_status",
+        "_describe",
         "_doomed",
         "_entered",
         "_function",
@@ -107,6 +112,7 @@ class Orchestration:
         "_idle_turn",
         "_moved",
         "_parked",
+        "_projected",
         "_recorder",
         "_terminate_children",
         "created_at",
@@ -118,15 +124,25 @@ class Orchestration:
         "state",
     )
 
-    def __init__(self, instance_id: str, functions: Functions, converter: JsonConverter, created_at: int) -> None:
+    def __init__(
+        self,
+        instance_id: str,
+        functions: Functions,
+        converter: JsonConverter,
+        created_at: int,
+        describe: Callable[[BaseException], FailureDetails] = failure_from_exception,
+    ) -> None:
+        """``describe`` turns what user code raised into what is stored; the engine's also reads source lines."""
         self.instance_id = instance_id
         self.created_at = created_at
         self.first_seq = 0
         self.next_seq = 0
         self._functions = functions
         self._converter = converter
+        self._describe = describe
         self._doomed: Exception | None = None
         self._idle_turn = False
+        self._projected: tuple[object, ...] = ()
         self._new_generation()
 
     def _new_generation(self) -> None:
@@ -186,11 +202,11 @@ class Orchestration:
         commit fails, drop it.
         """
         turn = Turn(now_us)
-        before = self.projection()
+        before = self._projected
         effects: list[Effect] = []
         events = self._begin_turn(OrchestratorStarted(now_us, self.state.started is not None and self._function is None))
         if self._doomed is not None:
-            self._end(OrchestrationRuntimeStatus.Failed, None, failure_from_exception(self._doomed))
+            self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(self._doomed))
         elif self.state.started is not None:
             for fired in self.state.due_timers(now_us):
                 # Code woken by an earlier one may have ended, or have cancelled this one.
@@ -214,12 +230,16 @@ class Orchestration:
             self.next_seq += 1
             self.segments.append(turn.events)
             self.size += len(turn.events)
-        turn.projection_changed = turn.reset or self.projection() != before
-        turn.effects = Sealed(effects)
+        self._projected = self.projection()
+        turn.projection_changed = turn.reset or self._projected != before
+        if effects:
+            turn.effects = Sealed(effects)
         return turn
 
     def close(self) -> None:
         """Dehydrates: drops the code without letting it do anything."""
+        if self._code.ended:
+            return
         self._recorder.closed = True
         self._recorder.replaying = True  # whatever its ``finally`` blocks still do is not part of the history
         self._code.close()
@@ -251,6 +271,7 @@ class Orchestration:
         recorder.replaying = False
         recorder.sources = []
         self._moved = False
+        self._projected = self.projection()
 
     def _replay_turn(self, number: int, events: list[AnyEvent]) -> None:
         opening = events[0]
@@ -270,12 +291,15 @@ class Orchestration:
             return
         recorder = self._recorder
         try:
-            check_turn(self.instance_id, number, recorded, recorder.actions, recorder.sources, self._code.position())
-            if self._continuing:
-                raise NonDeterminismError(
-                    f"orchestration '{self.instance_id}' can't be replayed: in turn {number} the code now continues as new, which its "
-                    "history does not say. Bring back the earlier code, or give the new code a new name or version."
-                )
+            check_turn(
+                self.instance_id,
+                number,
+                recorded,
+                recorder.actions,
+                recorder.sources,
+                self._code.position,
+                continues=self._continuing,
+            )
         except NonDeterminismError as mismatch:
             mismatch.__cause__ = self._code.error  # the first failure is never masked by this one
             self._doomed = mismatch
@@ -299,32 +323,36 @@ class Orchestration:
 
     def _accept(self, message: Message, events: list[AnyEvent], carried: list[AnyEvent]) -> Disposition:
         event = message.event
+        kind = event.__class__
+        if message.execution_id is not None:
+            started = self.started
+            if message.generation != started.generation or message.execution_id != started.execution_id:
+                return Disposition.DROPPED
         state = self.state
-        if message.execution_id is not None and (
-            message.generation != self.started.generation or message.execution_id != self.started.execution_id
-        ):
-            return Disposition.DROPPED
-        if self.ended:
+        if state.completed is not None:
             return Disposition.FINISHED
-        if self._continuing and not isinstance(event, ExecutionTerminated):
-            if isinstance(event, Completion):
+        if self._continuing and kind is not ExecutionTerminated:
+            if kind in _COMPLETION_TYPES:
                 return Disposition.DROPPED
             carried.append(event)
             return Disposition.ACCEPTED
-        if isinstance(event, Completion):
+        if kind in _COMPLETION_TYPES:
             if not state.is_open(event):
-                if event.task_id >= state.next_task_id:
-                    raise EngineInvariantError(
-                        f"{type(event).__name__} arrived for task {event.task_id} of instance '{self.instance_id}', which was never asked for"
-                    )
+                self._check_known(event)
                 return Disposition.DROPPED
-        elif isinstance(event, ExecutionSuspended):
+        elif kind is ExecutionSuspended:
             if state.suspended:
                 return Disposition.ACCEPTED
-        elif isinstance(event, ExecutionResumed) and not state.suspended:
+        elif kind is ExecutionResumed and not state.suspended:
             return Disposition.ACCEPTED
         self._receive(event, events)
         return Disposition.ACCEPTED
+
+    def _check_known(self, event: Any) -> None:
+        if event.task_id >= self.state.next_task_id:
+            raise EngineInvariantError(
+                f"{type(event).__name__} for task {event.task_id} of instance '{self.instance_id}', which was never asked for"
+            )
 
     def _receive(self, event: AnyEvent, events: list[AnyEvent]) -> None:
         events.append(event)
@@ -333,23 +361,21 @@ class Orchestration:
 
     def _deliver(self, event: AnyEvent) -> None:
         """The event is part of the history now; does what it means for the code."""
-        match event:
-            case ExecutionStarted():
-                self._enter(event)
-            case ExecutionSuspended():
-                pass
-            case ExecutionResumed():
-                if not self._idle_turn:
-                    self._release_parked()
-                    self._begin_if_ready()
-            case ExecutionTerminated():
-                self._terminate_children = event.recursive
-                self._end(OrchestrationRuntimeStatus.Terminated, event.reason, None)
-            case _:
-                if self.state.suspended or self._idle_turn or self._doomed is not None:
-                    self._parked.append(event)
-                else:
-                    self._to_code(event)
+        kind = event.__class__
+        if kind in _COMPLETION_TYPES or kind is EventRaised:
+            if self._idle_turn or self._doomed is not None or self.state.suspended:
+                self._parked.append(event)
+            else:
+                self._to_code(event)
+        elif isinstance(event, ExecutionStarted):
+            self._enter(event)
+        elif kind is ExecutionResumed:
+            if not self._idle_turn:
+                self._release_parked()
+                self._begin_if_ready()
+        elif isinstance(event, ExecutionTerminated):
+            self._terminate_children = event.recursive
+            self._end(OrchestrationRuntimeStatus.Terminated, event.reason, None)
 
     def _enter(self, started: ExecutionStarted) -> None:
         self._function = self._functions.orchestrators.get(started.name.casefold())
@@ -357,7 +383,7 @@ class Orchestration:
             if not self._recorder.replaying:
                 known = ", ".join(sorted(function.name for function in self._functions.orchestrators.values())) or "none"
                 error = OrchestratorNotRegisteredError(f"there is no orchestrator named '{started.name}'. Registered: {known}.")
-                self._end(OrchestrationRuntimeStatus.Failed, None, failure_from_exception(error))
+                self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(error))
             return
         self._context = DurableOrchestrationContext(
             self._recorder, started, self._functions, self._custom_status, self._decoded_segments
@@ -387,33 +413,28 @@ class Orchestration:
             task = recorder.tasks.pop(event.task_id, None)  # type: ignore[union-attr]
             if task is None:
                 return  # a timer that the code has cancelled
-            match event:
-                case TaskCompleted():
-                    try:
-                        value = self._converter.decode(event.result, task.result_type, "result of activity", task.name)
-                    except PerdureError as error:
-                        task.settle(None, error)
-                    else:
-                        task.settle(value)
-                case TimerFired():
-                    task.settle(None)
-                case SubOrchestrationInstanceCompleted():
-                    try:
-                        value = self._converter.decode(event.result, task.result_type, "result of orchestrator", task.name)
-                    except PerdureError as error:
-                        task.settle(None, error)
-                    else:
-                        task.settle(value)
-                case TaskFailed():
-                    function = self._functions.activities.get(task.name.casefold())
-                    task.settle(None, _task_error("activity", task.name, event, function.raises if function else ()))
-                case SubOrchestrationInstanceFailed():
-                    orchestrator = self._functions.orchestrators.get(task.name.casefold())
-                    task.settle(None, _task_error("sub-orchestration", task.name, event, orchestrator.raises if orchestrator else ()))
-                case _:
-                    raise EngineInvariantError(f"{type(event).__name__} can't be delivered to code")
+            if isinstance(event, TaskCompleted):
+                self._settle(task, event.result, "result of activity")
+            elif isinstance(event, SubOrchestrationInstanceCompleted):
+                self._settle(task, event.result, "result of orchestrator")
+            elif isinstance(event, TaskFailed):
+                function = self._functions.activities.get(task.name.casefold())
+                task.settle(None, _task_error("activity", task.name, event, function.raises if function else ()))
+            elif isinstance(event, SubOrchestrationInstanceFailed):
+                orchestrator = self._functions.orchestrators.get(task.name.casefold())
+                task.settle(None, _task_error("sub-orchestration", task.name, event, orchestrator.raises if orchestrator else ()))
+            else:
+                task.settle(None)
         self._code.resume()
         self._after_code()
+
+    def _settle(self, task: LeafTask[Any], result: str | None, what: str) -> None:
+        try:
+            value = self._converter.decode(result, task.result_type, what, task.name)
+        except PerdureError as error:
+            task.settle(None, error)
+        else:
+            task.settle(value)
 
     def _after_code(self) -> None:
         code, context = self._code, self._context
@@ -424,7 +445,7 @@ class Orchestration:
             if self.ended or self._continuing:
                 return
             if code.error is not None:
-                self._end(OrchestrationRuntimeStatus.Failed, None, failure_from_exception(code.error))
+                self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(code.error))
             elif continuing:
                 self._continuing = True
             else:
@@ -437,7 +458,7 @@ class Orchestration:
         try:
             text = self._converter.encode(output, "output of orchestrator", self.started.name)
         except PerdureError as error:
-            self._end(OrchestrationRuntimeStatus.Failed, None, failure_from_exception(error))
+            self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(error))
         else:
             self._recorder.add(ExecutionCompleted(OrchestrationRuntimeStatus.Completed, text))
 
@@ -494,15 +515,13 @@ class Orchestration:
         if started is None:
             return
         for action in self._recorder.actions:
-            match action:
-                case TaskScheduled():
-                    effects.append(dispatch(self.instance_id, started, action))
-                case SubOrchestrationInstanceCreated():
-                    turn.messages.append(self._start_child(started, action))
-                case ExecutionCompleted():
-                    self._announce_end(turn, effects, started, action)
-                case _:
-                    pass  # timers show in the projection
+            if isinstance(action, TaskScheduled):
+                effects.append(dispatch(self.instance_id, started, action))
+            elif isinstance(action, SubOrchestrationInstanceCreated):
+                turn.messages.append(self._start_child(started, action))
+            elif isinstance(action, ExecutionCompleted):
+                self._announce_end(turn, effects, started, action)
+            # Timers show in the projection.
 
     def _start_child(self, started: ExecutionStarted, action: SubOrchestrationInstanceCreated) -> Message:
         return Message(
@@ -527,13 +546,20 @@ class Orchestration:
         if self._terminate_children:
             for work in self.state.open_work.values():
                 if isinstance(work, SubOrchestrationInstanceCreated):
-                    turn.messages.append(Message(work.instance_id, ExecutionTerminated(f"its caller '{self.instance_id}' was terminated", recursive=True)))
+                    turn.messages.append(
+                        Message(
+                            work.instance_id,
+                            ExecutionTerminated(f"its caller '{self.instance_id}' was terminated", recursive=True),
+                        )
+                    )
         parent = started.parent
         if parent is None:
             return
         failure = end.failure
         if terminated:
-            failure = FailureDetails("perdure.OrchestrationTerminatedError", f"instance '{self.instance_id}' was terminated: {end.result}")
+            failure = FailureDetails(
+                "perdure.OrchestrationTerminatedError", f"instance '{self.instance_id}' was terminated: {end.result}"
+            )
         event = (
             SubOrchestrationInstanceCompleted(parent.task_id, end.result)
             if failure is None

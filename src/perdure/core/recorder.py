@@ -20,7 +20,7 @@ from perdure.core.tasks import EventTask, LeafTask, Task, TimerTask
 _PACKAGE = str(PurePath(__file__).parent.parent)
 
 
-class Dehydrated(BaseException):  # noqa: N818 - not an error: it only unwinds code whose session is gone
+class Dehydrated(BaseException):
     """Raised into user code that runs after its session was dropped (``finally`` blocks), so that it ends at once.
 
     A ``BaseException``, because ``except Exception`` in user code must not catch it.
@@ -33,9 +33,9 @@ class Recorder:
     __slots__ = (
         "_arrivals",
         "_buffered",
+        "_fold",
         "_waiters",
         "actions",
-        "_fold",
         "closed",
         "converter",
         "instance_id",
@@ -89,7 +89,8 @@ class Recorder:
         task_id = self.next_task_id
         self.add(TaskScheduled(task_id, name, input_, attempt, origin))
         self.next_task_id = task_id + 1
-        task = self.tasks[task_id] = LeafTask[Any](task_id, name, result_type)
+        task: LeafTask[Any] = LeafTask(task_id, name, result_type)
+        self.tasks[task_id] = task
         return task
 
     def schedule_sub_orchestration(
@@ -97,7 +98,8 @@ class Recorder:
     ) -> LeafTask[Any]:
         """Asks for a sub-orchestration; the caller took ``task_id`` from ``new_task_id`` because the default id contains it."""
         self.add(SubOrchestrationInstanceCreated(task_id, name, instance_id, input_, version))
-        task = self.tasks[task_id] = LeafTask[Any](task_id, name, result_type)
+        task: LeafTask[Any] = LeafTask(task_id, name, result_type)
+        self.tasks[task_id] = task
         return task
 
     def create_timer(self, fire_at: int) -> TimerTask:
@@ -120,7 +122,7 @@ class Recorder:
         """Takes the oldest buffered event of that name (in any case), or queues up for the next one."""
         if self.closed:
             raise Dehydrated
-        task = EventTask[Any](name, result_type, self)
+        task: EventTask[Any] = EventTask(name, result_type, self)
         key = name.casefold()
         buffered = self._buffered.get(key)
         if buffered:
@@ -166,7 +168,7 @@ class Recorder:
 
 def user_source() -> str:
     """File and line of the innermost frame that isn't Perdure's own."""
-    frame = sys._getframe(1)  # noqa: SLF001 - the documented way to look at the stack
+    frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - documented in spite of its name
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         if frame.f_code.co_filename.endswith("orchestration.py"):
             return "its end, or by its retry policy"  # no user frame asked for this

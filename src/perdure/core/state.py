@@ -4,7 +4,9 @@
 the live one, which the replay checker asserts in tests.
 """
 
+from collections.abc import Callable
 from heapq import heappop, heappush
+from typing import Any, ClassVar
 
 from perdure.core.events import (
     AnyEvent,
@@ -38,7 +40,7 @@ _ASKED_FOR_BY: dict[type[HistoryEvent], type[HistoryEvent]] = {
     SubOrchestrationInstanceCompleted: SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed: SubOrchestrationInstanceCreated,
 }
-_END_CAUSES = {
+_END_CAUSES: dict[str, Cause] = {
     OrchestrationRuntimeStatus.Completed: Cause.COMPLETED,
     OrchestrationRuntimeStatus.Failed: Cause.FAILED,
     OrchestrationRuntimeStatus.Terminated: Cause.TERMINATED,
@@ -78,6 +80,8 @@ class InstanceState:
         if not self.begun and not self.suspended and self.started.start_at is not None:
             return self.started.start_at
         timers = self._timers
+        if not timers:
+            return None
         while timers and timers[0][1] not in self.open_work:
             heappop(timers)  # fired or cancelled
         return timers[0][0] if timers else None
@@ -98,43 +102,59 @@ class InstanceState:
 
     def fold(self, event: AnyEvent) -> None:
         """Takes one event of the past, or of the turn in progress, into account."""
-        match event:
-            case TaskCompleted() | TaskFailed():
-                del self.open_work[event.task_id]
-                self.pending -= 1
-            case TaskScheduled():
-                self._opened(event)
-                self.pending += 1
-            case OrchestratorStarted():
-                self.now_us = event.at
-                self.idle = event.idle
-                self._begin_if_ready()
-            case (
-                TimerFired() | TimerCanceled() | SubOrchestrationInstanceCompleted() | SubOrchestrationInstanceFailed()
-            ):
-                del self.open_work[event.task_id]
-            case TimerCreated():
-                self._opened(event)
-                heappush(self._timers, (event.fire_at, event.task_id))
-            case SubOrchestrationInstanceCreated():
-                self._opened(event)
-            case EventRaised() | ExecutionTerminated():
-                pass
-            case ExecutionStarted():
-                self.started = event
-                self.status = next_status(self.status, Cause.CREATED)
-                self._begin_if_ready()
-            case ExecutionSuspended():
-                self.status = next_status(self.status, Cause.SUSPENDED)
-            case ExecutionResumed():
-                self.status = next_status(self.status, Cause.RESUMED)
-                if self.begun:
-                    self.status = next_status(self.status, Cause.BEGUN)
-                else:
-                    self._begin_if_ready()
-            case ExecutionCompleted():
-                self.completed = event
-                self.status = next_status(self.status, _END_CAUSES[OrchestrationRuntimeStatus(event.status)])
+        # By table: this runs for every event of every turn and replay, and ``match`` would try the classes one by one.
+        self._FOLDS[event.__class__](self, event)
+
+    def _turn_began(self, event: OrchestratorStarted) -> None:
+        self.now_us = event.at
+        self.idle = event.idle
+        if not self.begun:
+            self._begin_if_ready()
+
+    def _created(self, event: ExecutionStarted) -> None:
+        self.started = event
+        self.status = next_status(self.status, Cause.CREATED)
+        self._begin_if_ready()
+
+    def _activity_ended(self, event: TaskCompleted | TaskFailed) -> None:
+        del self.open_work[event.task_id]
+        self.pending -= 1
+
+    def _work_ended(
+        self, event: TimerFired | TimerCanceled | SubOrchestrationInstanceCompleted | SubOrchestrationInstanceFailed
+    ) -> None:
+        del self.open_work[event.task_id]
+
+    def _activity_opened(self, event: TaskScheduled) -> None:
+        self.open_work[event.task_id] = event
+        self.next_task_id = event.task_id + 1
+        self.pending += 1
+
+    def _timer_opened(self, event: TimerCreated) -> None:
+        self.open_work[event.task_id] = event
+        self.next_task_id = event.task_id + 1
+        heappush(self._timers, (event.fire_at, event.task_id))
+
+    def _child_opened(self, event: SubOrchestrationInstanceCreated) -> None:
+        self.open_work[event.task_id] = event
+        self.next_task_id = event.task_id + 1
+
+    def _suspended(self, event: ExecutionSuspended) -> None:
+        self.status = next_status(self.status, Cause.SUSPENDED)
+
+    def _resumed(self, event: ExecutionResumed) -> None:
+        self.status = next_status(self.status, Cause.RESUMED)
+        if self.begun:
+            self.status = next_status(self.status, Cause.BEGUN)
+        else:
+            self._begin_if_ready()
+
+    def _ended(self, event: ExecutionCompleted) -> None:
+        self.completed = event
+        self.status = next_status(self.status, _END_CAUSES[event.status])
+
+    def _nothing(self, event: EventRaised | ExecutionTerminated) -> None:
+        """Only the code cares."""
 
     def _begin_if_ready(self) -> None:
         if self.begun or self.idle or self.started is None or self.status is not OrchestrationRuntimeStatus.Pending:
@@ -143,6 +163,21 @@ class InstanceState:
             self.begun = True
             self.status = next_status(self.status, Cause.BEGUN)
 
-    def _opened(self, action: Work) -> None:
-        self.open_work[action.task_id] = action
-        self.next_task_id = action.task_id + 1
+    _FOLDS: ClassVar[dict[type[HistoryEvent], Callable[[Any, Any], None]]] = {
+        OrchestratorStarted: _turn_began,
+        ExecutionStarted: _created,
+        TaskScheduled: _activity_opened,
+        TaskCompleted: _activity_ended,
+        TaskFailed: _activity_ended,
+        TimerCreated: _timer_opened,
+        TimerFired: _work_ended,
+        TimerCanceled: _work_ended,
+        SubOrchestrationInstanceCreated: _child_opened,
+        SubOrchestrationInstanceCompleted: _work_ended,
+        SubOrchestrationInstanceFailed: _work_ended,
+        EventRaised: _nothing,
+        ExecutionSuspended: _suspended,
+        ExecutionResumed: _resumed,
+        ExecutionTerminated: _nothing,
+        ExecutionCompleted: _ended,
+    }

@@ -29,7 +29,7 @@ class Task(Generic[T_co]):
         self.is_completed = False
         self._value: Any = None
         self._error: Exception | None = None
-        self._watchers: list[Composite] | None = None
+        self._watchers: list[Composite[Any]] | None = None
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         if not self.is_completed:
@@ -60,7 +60,7 @@ class Task(Generic[T_co]):
             raise TaskNotCompletedError("this task has no result yet; await or yield it first")
         return self._value
 
-    def watch(self, watcher: "Composite") -> None:
+    def watch(self, watcher: "Composite[Any]") -> None:
         """Tells ``watcher`` when this task settles; at once if it has."""
         if self.is_completed:
             watcher.child_settled(self)

@@ -11,17 +11,29 @@ from perdure.core.effects import CommitReceipt, Effect, Sealed
 from perdure.core.messages import Message, encode_message
 from perdure.engine.envelopes import Envelope
 from perdure.engine.sessions import Session
-from perdure.store.contract import Commit, Lease, Store, StoredMessage, TurnRecord
+from perdure.store.contract import Commit, InstanceRecord, Lease, Store, StoredMessage, TurnRecord
 
 
 class Batch:
     """The turns of one future commit, and whom to tell about it."""
 
-    __slots__ = ("answers", "consumed", "effects", "outbox", "outcomes", "partitions", "purged", "records", "sessions", "wakes")
+    __slots__ = (
+        "answers",
+        "consumed",
+        "effects",
+        "ended",
+        "outbox",
+        "outcomes",
+        "partitions",
+        "purged",
+        "records",
+        "sessions",
+        "wakes",
+    )
 
     def __init__(self) -> None:
         self.records: list[TurnRecord] = []
-        self.effects: list[Sealed[list[Effect]]] = []
+        self.effects: list[Sealed[Sequence[Effect]]] = []
         self.sessions: list[Session] = []
         self.partitions: set[int] = set()
         self.outcomes: list[Envelope] = []
@@ -32,6 +44,8 @@ class Batch:
         self.consumed: list[str] = []
         self.wakes: list[tuple[int, str]] = []
         self.purged: list[str] = []
+        self.ended: dict[str, InstanceRecord] = {}
+        """Final records of the instances that end with this batch."""
 
     def __bool__(self) -> bool:
         return bool(self.records or self.outbox or self.consumed or self.answers or self.wakes)

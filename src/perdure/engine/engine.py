@@ -33,9 +33,7 @@ _FOREVER_US = 100 * 365 * 24 * 3600 * 1_000_000
 class Engine:
     """Runs the instances of one hub. All methods belong to the event loop that called ``start``."""
 
-    def __init__(
-        self, store: Store, functions: Functions, *, settings: EngineSettings, clock: Clock, hooks: EngineHooks
-    ) -> None:
+    def __init__(self, store: Store, functions: Functions, *, settings: EngineSettings, clock: Clock, hooks: EngineHooks) -> None:
         self._store = store
         self._functions = functions
         self._settings = settings
@@ -121,14 +119,13 @@ class Engine:
         self._go_on(recovery)
 
     async def close(self) -> None:
-        """Drains: running activities get the grace of the settings, what was decided is written, everything else is durable already."""
+        """Drains: running activities get the grace of the settings, and what was decided is written."""
         if self._closing or not self._started:
             return
         self._closing = True
         self._timers.stop()
         await self._activities.close(self._settings.drain_grace)
-        while self._loop.queued and not self._loop.paused:
-            await asyncio.sleep(0)  # the loop handles the last outcomes
+        await self._loop.drained()
         await self._committer.drained()
         self._shut(EngineStoppedError("the hub is closed"))
         self._watchdog.stop()
@@ -214,11 +211,7 @@ class Engine:
     def _released(self, batch: Batch, effects: list[Effect]) -> None:
         """The batch is durable: now, and only now, the outside learns of it (rule 1)."""
         for effect in effects:
-            if effect.__class__ is DispatchActivity:
-                if not self._closing:
-                    self._activities.dispatch(effect)  # type: ignore[arg-type]
-            else:
-                self._release(effect)
+            self._release(effect, batch)
         for envelope, error in batch.answers:
             envelope.answer(error)
         for wake_at, instance_id in batch.wakes:
@@ -236,15 +229,16 @@ class Engine:
         if not self._overloaded:
             self._relief.set()
 
-    def _release(self, effect: Effect) -> None:
+    def _release(self, effect: Effect, batch: Batch) -> None:
         match effect:
             case DispatchActivity():
-                self._activities.dispatch(effect)
+                if not self._closing:
+                    self._activities.dispatch(effect)
             case CancelActivities():
                 self._activities.cancel_instance(effect.instance_id)
             case InstanceEnded():
                 self._hooks.instance_ended(effect.instance_id, effect.name, effect.status, effect.error)
-                self.waiters.ended(effect.instance_id)
+                self.waiters.ended(effect.instance_id, batch.ended[effect.instance_id])
 
     # --- failure and recovery -------------------------------------------------------------------------------------
 
@@ -336,5 +330,3 @@ class Engine:
         self._timers.stop()
         self.waiters.fail(error)
         self._relief.set()
-
-

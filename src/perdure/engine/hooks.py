@@ -1,8 +1,8 @@
-"""What the engine tells the outside about its life. Plain values only; implementations live in ``observability``."""
+"""What the engine tells the outside about its life, in plain values. ``observability`` implements it."""
 
 
 class EngineHooks:
-    """Base of all hooks: does nothing. Methods are called on the engine's thread (``blocked`` on another) and must return soon."""
+    """Base of all hooks: does nothing. Methods are called on the engine's thread (``blocked`` on another)."""
 
     def instance_ended(self, instance_id: str, name: str, status: str, error: str | None) -> None:
         """An instance reached a terminal status, durably."""

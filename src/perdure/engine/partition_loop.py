@@ -5,8 +5,10 @@ can't be (too many rounds, or the recipient has to be loaded first) are written 
 """
 
 import asyncio
+import linecache
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 
@@ -19,8 +21,8 @@ from perdure.core.functions import Functions
 from perdure.core.ids import partition_of
 from perdure.core.messages import Message, ReusePolicy
 from perdure.core.orchestration import Disposition, Orchestration, Turn, open_activities
-from perdure.core.times import duration_us
 from perdure.core.status import TERMINAL_STATUSES, OrchestrationRuntimeStatus
+from perdure.core.times import duration_us
 from perdure.engine.clock import Clock
 from perdure.engine.committer import Committer
 from perdure.engine.envelopes import Envelope, Origin
@@ -35,7 +37,7 @@ from perdure.engine.replaying import replay
 from perdure.engine.sessions import Session, Sessions
 from perdure.engine.settings import EngineSettings
 from perdure.engine.watchdog import Watchdog
-from perdure.store.contract import InstanceRow, Segment, Store, StoredInstance, TurnRecord
+from perdure.store.contract import InstanceRecord, InstanceRow, Segment, Store, StoredInstance, TurnRecord
 
 _ROUNDS = 50
 """Rounds of messages between instances within one batch; a ping-pong without end must not keep a commit from being written."""
@@ -97,6 +99,11 @@ class PartitionLoop:
         """Handles what queued up while paused, and all that comes."""
         self.paused = False
         self._schedule()
+
+    async def drained(self) -> None:
+        """Returns when nothing is left to handle, or while paused."""
+        while (self._queue or self._ready or self._loading) and not self.paused:
+            await asyncio.sleep(0)
 
     def take_all(self) -> list[Envelope]:
         """Empties the queue and stops loading, for recovery: returns everything that was not handled."""
@@ -260,7 +267,11 @@ class PartitionLoop:
                 continue
             self._consume(envelope)
             if envelope.reply is not None:
-                error = _finished(instance_id, row.status) if row is not None else InstanceNotFoundError(f"there is no instance '{instance_id}'")
+                error = (
+                    _finished(instance_id, row.status)
+                    if row is not None
+                    else InstanceNotFoundError(f"there is no instance '{instance_id}'")
+                )
                 batch.answers.append((envelope, error))
 
     def _start(
@@ -272,7 +283,7 @@ class PartitionLoop:
             # Generations count on, so that late completions for the instance of before can't be mistaken for the new one's.
             started = msgspec.structs.replace(message.event, generation=old.generation + 1)
             envelope.message = msgspec.structs.replace(message, event=started)
-        session = Session(Orchestration(instance_id, self._functions, self._converter, now_us), self._partition(instance_id))
+        session = Session(self._orchestration(instance_id, now_us), self._partition(instance_id))
         self.sessions.add(instance_id, session)
         self._hydrated(instance_id, [])
         self._turn(instance_id, session, [envelope], local, now_us, reset=old is not None)
@@ -286,7 +297,7 @@ class PartitionLoop:
         message = envelope.message
         if envelope.purge or message is None:
             error: PerdureError = InstanceRunningError(
-                f"instance '{envelope.instance_id}' is {status}; only instances that have ended can be purged. Terminate it first."
+                f"instance '{envelope.instance_id}' is {status}; only ended instances can be purged. Terminate it first."
             )
             batch.answers.append((envelope, error))
             return
@@ -294,7 +305,8 @@ class PartitionLoop:
             batch.answers.append((envelope, None))
             return
         error = InstanceAlreadyExistsError(
-            f"there is an instance '{envelope.instance_id}' already; its status is {status}. Choose another id, or another reuse policy."
+            f"there is an instance '{envelope.instance_id}' already; its status is {status}. "
+            "Choose another id, or another reuse policy."
         )
         batch.answers.append((envelope, error))
         started = message.event
@@ -305,7 +317,14 @@ class PartitionLoop:
             local.append(Envelope(parent.instance_id, answer, Origin.INSTANCE, message_id=f"{started.execution_id}/refused"))
 
     def _turn(
-        self, instance_id: str, session: Session, envelopes: list[Envelope], local: list[Envelope], now_us: int, *, reset: bool = False
+        self,
+        instance_id: str,
+        session: Session,
+        envelopes: list[Envelope],
+        local: list[Envelope],
+        now_us: int,
+        *,
+        reset: bool = False,
     ) -> None:
         orchestration = session.orchestration
         watchdog = self._watchdog
@@ -319,7 +338,9 @@ class PartitionLoop:
             self._stage(instance_id, session, turn, reset=reset)
             self.sessions.used(instance_id, session, now_us)
         elif orchestration.state.wake_at is not None and any(envelope.message is None for envelope in envelopes):
-            batch.wakes.append((orchestration.state.wake_at, instance_id))  # woken for a timer that is no more: keep the next one armed
+            batch.wakes.append(
+                (orchestration.state.wake_at, instance_id)
+            )  # woken for a timer that is no more: keep the next one armed
         if turn.messages:
             started = orchestration.started
             for number, message in enumerate(turn.messages):
@@ -348,11 +369,10 @@ class PartitionLoop:
                 session.armed = row.wake_at
                 batch.wakes.append((row.wake_at, instance_id))
         assert turn.events is not None
-        batch.records.append(
-            TurnRecord(
-                instance_id=instance_id, segment=Segment(turn.seq, turn.at, turn.events), row=row, reset=reset or turn.reset
-            )
-        )
+        segment = Segment(turn.seq, turn.at, turn.events)
+        batch.records.append(TurnRecord(instance_id=instance_id, segment=segment, row=row, reset=reset or turn.reset))
+        if row is not None and session.orchestration.ended:
+            batch.ended[instance_id] = InstanceRecord(row, turn.at, None, segment)
         batch.effects.append(turn.effects)
         batch.sessions.append(session)
         session.uncommitted += 1
@@ -377,6 +397,9 @@ class PartitionLoop:
             first_seq=orchestration.first_seq,
         )
 
+    def _orchestration(self, instance_id: str, created_at: int) -> Orchestration:
+        return Orchestration(instance_id, self._functions, self._converter, created_at, _describe)
+
     # --- hydration ------------------------------------------------------------------------------------------------
 
     async def _load(self) -> None:
@@ -398,7 +421,7 @@ class PartitionLoop:
         if stored is None or stored.row.status in TERMINAL_STATUSES:
             return stored.row if stored is not None else None
         row = stored.row
-        orchestration = Orchestration(instance_id, self._functions, self._converter, row.created_at)
+        orchestration = self._orchestration(instance_id, row.created_at)
         self._watchdog.turns += 1
         session = Session(orchestration, row.partition, row.wake_at)
         self._watchdog.current = session
@@ -423,6 +446,10 @@ class PartitionLoop:
         """The deletions are durable: whoever waited for these ids goes on."""
         for instance_id in instance_ids:
             self.post(self._loading.pop(instance_id, ()))
+
+
+_describe = partial(failure_from_exception, source_line=linecache.getline)
+"""Failures with the user's source lines; reading files is the engine's business, not the core's."""
 
 
 def _reuse(envelope: Envelope) -> ReusePolicy | None:

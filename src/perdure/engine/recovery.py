@@ -25,7 +25,9 @@ class Recovery:
     ``held`` are activities whose outcomes are in memory already, from before a failed commit.
     """
 
-    def __init__(self, store: Store, partitions: Sequence[int], dispatch: Callable[[DispatchActivity], None], held: set[ActivityKey]) -> None:
+    def __init__(
+        self, store: Store, partitions: Sequence[int], dispatch: Callable[[DispatchActivity], None], held: set[ActivityKey]
+    ) -> None:
         self._store = store
         self._partitions = partitions
         self._dispatch = dispatch
@@ -37,12 +39,12 @@ class Recovery:
         envelopes: list[Envelope] = []
         after = ""
         while page := await self._store.inbox(self._partitions, after, _PAGE):
-            for stored in page:
-                envelopes.append(
-                    Envelope(
-                        stored.instance_id, decode_message(stored.body), Origin.INSTANCE, message_id=stored.message_id, stored=True
-                    )
+            envelopes.extend(
+                Envelope(
+                    stored.instance_id, decode_message(stored.body), Origin.INSTANCE, message_id=stored.message_id, stored=True
                 )
+                for stored in page
+            )
             after = page[-1].message_id
         return envelopes
 

@@ -1,7 +1,7 @@
 """Whether this thread is taking an orchestrator through its past right now. Replay-safe logging asks."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 _thread = threading.local()
@@ -13,7 +13,7 @@ def is_replaying() -> bool:
 
 
 @contextmanager
-def replay() -> Iterator[None]:
+def replay() -> Generator[None]:
     """Marks a replay, or the closing of a session, on this thread."""
     before = is_replaying()
     _thread.active = True

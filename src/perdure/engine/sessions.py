@@ -7,7 +7,7 @@ from perdure.engine.replaying import replay
 
 
 class Session:
-    """One hydrated instance. While ``uncommitted`` turns are on their way to disk it can't be dropped: it is ahead of the store."""
+    """One hydrated instance. While turns are uncommitted it is ahead of the store and stays."""
 
     __slots__ = ("armed", "last_used", "orchestration", "partition", "size", "uncommitted")
 
@@ -22,8 +22,9 @@ class Session:
 
     def close(self) -> None:
         """Dehydrates."""
-        with replay():
-            self.orchestration.close()
+        if not self.orchestration.ended:
+            with replay():
+                self.orchestration.close()
 
 
 class Sessions:

@@ -2,20 +2,22 @@
 
 import asyncio
 
+from perdure.store.contract import InstanceRecord
+
 
 class Waiters:
     """Futures by instance id."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, list[asyncio.Future[InstanceRecord]]] = {}
 
-    def wait(self, instance_id: str) -> "asyncio.Future[None]":
-        """A future that is done when the instance has ended, durably. Cancel it to stop waiting."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def wait(self, instance_id: str) -> "asyncio.Future[InstanceRecord]":
+        """A future of the instance's final record (with its last segment), once that is durable. Cancel it to stop waiting."""
+        future: asyncio.Future[InstanceRecord] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(instance_id, []).append(future)
         return future
 
-    def forget(self, instance_id: str, future: "asyncio.Future[None]") -> None:
+    def forget(self, instance_id: str, future: "asyncio.Future[InstanceRecord]") -> None:
         """The caller waits no longer."""
         waiting = self._waiting.get(instance_id)
         if waiting is not None and future in waiting:
@@ -23,11 +25,11 @@ class Waiters:
             if not waiting:
                 del self._waiting[instance_id]
 
-    def ended(self, instance_id: str) -> None:
-        """Wakes all."""
+    def ended(self, instance_id: str, record: InstanceRecord) -> None:
+        """Wakes all. They get the record from here, which saves each of them a query."""
         for future in self._waiting.pop(instance_id, ()):
             if not future.done():
-                future.set_result(None)
+                future.set_result(record)
 
     def fail(self, error: Exception) -> None:
         """Tells all that the engine has stopped."""

@@ -44,7 +44,7 @@ class Watchdog:
                 continue
             ticks += 1
             if ticks * period >= self._blocked_after_s and reported != turn:
-                frame = sys._current_frames().get(self._engine_thread)  # noqa: SLF001 - the documented way to see another thread
+                frame = sys._current_frames().get(self._engine_thread)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - documented
                 # The turn may have ended in between: then the stack would be somebody else's.
                 stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
                 if self.turns == turn and self.current is current:

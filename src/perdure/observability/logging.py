@@ -31,8 +31,8 @@ class LoggingHooks(EngineHooks):
     def blocked(self, instance_id: str, name: str, seconds: float, stack: str) -> None:
         """With the stack, since that is what names the guilty line."""
         _log.warning(
-            "orchestrator %s (instance %s) has kept the engine waiting for %.1f s. Orchestrators must not block: do I/O and heavy work in "
-            "activities, and wait with context.create_timer. It stands at:\n%s",
+            "orchestrator %s (instance %s) has kept the engine waiting for %.1f s. Orchestrators must not block: do I/O and heavy "
+            "work in activities, and wait with context.create_timer. It stands at:\n%s",
             name,
             instance_id,
             seconds,
@@ -49,7 +49,7 @@ class LoggingHooks(EngineHooks):
 
 
 def silence_replays() -> None:
-    """From now on a log record made by orchestrator code that is being replayed reaches no handler. Doing it twice does nothing more.
+    """From now on a log record made by orchestrator code that is being replayed reaches no handler. Idempotent.
 
     Works for every logger, without a special one: the record factory gives such records a level below all handlers'.
     """

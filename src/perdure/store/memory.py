@@ -193,17 +193,17 @@ class MemoryStore:
         lost = [lease for lease in commit.leases if not self._current(lease)]
         if lost:
             raise lease_lost(lost)
-        # Turns go to copies first: a commit that is refused half-way must leave nothing behind.
-        touched: dict[str, _Instance | None] = {}
+        # Turns go to drafts first: a commit that is refused half-way must leave nothing behind.
+        drafts: dict[str, _Draft] = {}
         purged: set[str] = set()
         for turn in commit.turns:
-            if turn.instance_id not in touched:
-                known = self._data.instances.get(turn.instance_id)
-                touched[turn.instance_id] = None if known is None else _Instance(known.row, dict(known.segments))
-            touched[turn.instance_id] = _after_turn(touched[turn.instance_id], turn)
+            if turn.instance_id not in drafts:
+                drafts[turn.instance_id] = _Draft(self._data.instances.get(turn.instance_id))
+            drafts[turn.instance_id].add(turn)
             if turn.delete:
                 purged.add(turn.instance_id)
-        for instance_id, instance in touched.items():
+        finished = {instance_id: draft.finish(instance_id) for instance_id, draft in drafts.items()}
+        for instance_id, instance in finished.items():
             if instance is None:
                 self._data.instances.pop(instance_id, None)
             else:
@@ -221,18 +221,30 @@ class MemoryStore:
             messages.pop(key, None)
 
 
-def _after_turn(instance: _Instance | None, turn: TurnRecord) -> _Instance | None:
-    if turn.delete:
-        return None
-    if turn.row is not None:
-        instance = _Instance(turn.row) if instance is None else _Instance(turn.row, instance.segments)
-    if instance is not None and turn.reset:
-        instance.segments.clear()
-    if turn.segment is not None:
-        if instance is None or turn.segment.seq in instance.segments:
-            raise segment_refused(f"instance '{turn.instance_id}'")
-        instance.segments[turn.segment.seq] = turn.segment
-    return instance
+class _Draft:
+    """An instance while the turns of one commit are applied to it. Whether it is sound, only the end shows."""
+
+    def __init__(self, known: _Instance | None) -> None:
+        self._row = None if known is None else known.row
+        self._segments = {} if known is None else dict(known.segments)
+        self._number_taken = False
+
+    def add(self, turn: TurnRecord) -> None:
+        if turn.delete:
+            self._row = None
+        if turn.delete or turn.reset:
+            self._segments.clear()
+            self._number_taken = False
+        if turn.row is not None:
+            self._row = turn.row
+        if turn.segment is not None:
+            self._number_taken |= turn.segment.seq in self._segments
+            self._segments[turn.segment.seq] = turn.segment
+
+    def finish(self, instance_id: str) -> _Instance | None:
+        if self._number_taken or (self._row is None and self._segments):
+            raise segment_refused(f"instance '{instance_id}'")
+        return None if self._row is None else _Instance(self._row, self._segments)
 
 
 def _record(instance: _Instance, with_payloads: bool) -> InstanceRecord:

@@ -17,7 +17,7 @@ _START_LIMIT = 120.0
 _TICK = 1.0
 """Seconds between looks at the process itself: children of its own may have inherited its pipes and keep them open."""
 _BREATH = 0.002
-"""Seconds between a process closing its last pipe and its end. User code can close that pipe, too; then this bounds a busy loop."""
+"""Seconds between a process closing its last pipe and its end. User code can close it, too: then this bounds a busy loop."""
 _UNGUARDED = "could start (see its error output; what starts your application must be guarded by if __name__ == '__main__')"
 
 

@@ -13,9 +13,9 @@ from perdure.core.effects import DispatchActivity
 from perdure.core.failures import FailureDetails, failure_from_exception
 from perdure.core.functions import ActivityFunction, Functions, Pool
 from perdure.engine.activities.errors import ActivityNotRegisteredError
+from perdure.engine.activities.importable import check_importable
 from perdure.engine.activities.job import ActivityOutcome, Job, Phase
 from perdure.engine.activities.lane import Lane
-from perdure.engine.activities.processes import ProcessPool, check_importable
 from perdure.engine.activities.tasks import TaskPool
 from perdure.engine.activities.threads import ThreadPool
 
@@ -79,7 +79,6 @@ class ActivityExecutor:
         self._lanes = {
             "loop": Lane(TaskPool(loop, converter, grace, self._max_concurrent, self._hand_back)),
             "thread": Lane(ThreadPool(loop, converter, self._max_threads, self._done, self._report)),
-            "process": Lane(ProcessPool(loop, converter, grace, self._max_processes, self._done, self._report)),
         }
 
     @property
@@ -107,9 +106,13 @@ class ActivityExecutor:
         if function is None:
             self._refuse(work, self._not_registered(work.name))
             return
-        if function.pool == "process" and (problem := check_importable(function)) is not None:
-            self._refuse(work, problem)
-            return
+        if function.pool == "process":
+            problem = check_importable(function)
+            if problem is not None:
+                self._refuse(work, problem)
+                return
+            if "process" not in self._lanes:
+                self._open_process_lane()
         self._dispatched += 1
         job = Job(work, function, self._dispatched)
         if tasks is None:
@@ -174,6 +177,13 @@ class ActivityExecutor:
         timer = self._loop.call_later(seconds, _resolve, idle)
         await idle
         timer.cancel()
+
+    def _open_process_lane(self) -> None:
+        # Imported on use: most applications have no process activity and needn't pay for multiprocessing.
+        from perdure.engine.activities.processes import ProcessPool
+
+        pool = ProcessPool(self._loop, self._converter, self._kill_grace, self._max_processes, self._done, self._report)
+        self._lanes["process"] = Lane(pool)
 
     def _refuse(self, work: DispatchActivity, failure: FailureDetails) -> None:
         key = (work.instance_id, work.execution_id, work.generation, work.task_id)

@@ -2,7 +2,6 @@
 
 import atexit
 import logging
-import pickle
 import threading
 from asyncio import AbstractEventLoop, Future
 from collections import deque
@@ -13,28 +12,13 @@ from queue import SimpleQueue
 
 from perdure.core.converter import JsonConverter
 from perdure.core.failures import FailureDetails, failure_from_exception
-from perdure.core.functions import ActivityFunction
 from perdure.engine.activities.child import ChildProcess, LimitReachedError, StopRequestedError
-from perdure.engine.activities.errors import ActivityImportError, ActivityWorkerDiedError
+from perdure.engine.activities.errors import ActivityWorkerDiedError
+from perdure.engine.activities.importable import load_request
 from perdure.engine.activities.job import Job
-from perdure.engine.activities.wire import Load, Reply, Run
+from perdure.engine.activities.wire import Reply, Run
 
 logger = logging.getLogger("perdure.activities")
-
-
-def check_importable(function: ActivityFunction) -> FailureDetails | None:
-    """The failure that a process activity is bound to come to because no worker process can find it by name, if so."""
-    qualname: str = getattr(function.call, "__qualname__", "")
-    if qualname and "<" not in qualname:
-        return None
-    where = f"{function.call.__module__}:{qualname}" if qualname else repr(function.call)
-    return failure_from_exception(
-        ActivityImportError(
-            f"process activity '{function.name}' ({where}) must be importable at module level, because worker processes import "
-            "it by name: move it there as a def, or let it run in a thread"
-        ),
-        non_retriable=True,
-    )
 
 
 class ProcessPool:
@@ -196,7 +180,7 @@ class _Driver:
             self.child = child
             child.greet(token)
         if function.name not in child.loaded:
-            request = _load_request(function)
+            request = load_request(function)
             failure = request if isinstance(request, FailureDetails) else child.load(request, token)
             if failure is not None:
                 return Reply(failure=failure)
@@ -206,17 +190,3 @@ class _Driver:
             token,
             None if limit is None else limit.total_seconds(),
         )
-
-
-def _load_request(function: ActivityFunction) -> Load | FailureDetails:
-    call = function.call
-    try:
-        input_type = pickle.dumps(function.input_type)
-    except Exception as exc:  # noqa: BLE001 - pickle raises all sorts
-        error = ActivityImportError(
-            f"the input type {function.input_type!r} of process activity '{function.name}' must be importable at module level, "
-            "because worker processes import it by name"
-        )
-        error.__cause__ = exc
-        return failure_from_exception(error, non_retriable=True)
-    return Load(function.name, call.__module__, call.__qualname__, function.takes_input, input_type)

@@ -56,7 +56,7 @@ def encode(commit: Commit) -> Write:
         _json([_columns(row) for row in folded.rows.values()]),
         _json([payload.segment(key, segment) for key, segments in folded.segments.items() for segment in segments]),
         _json([payload.message(message) for message in commit.outbox]),
-        _json(commit.consumed),
+        _json(list(commit.consumed)),
         payload.joined(),
     )
     return _apply(commit.leases, parameters)

@@ -51,7 +51,7 @@ def list_instances(connection: sqlite3.Connection, query: InstanceQuery) -> list
     for column, values in (("status", query.statuses), ("name", query.names)):
         if values:
             conditions.append(f"{column} IN (SELECT value FROM json_each(?))")
-            parameters.append(msgspec.json.encode(values).decode())
+            parameters.append(msgspec.json.encode(list(values)).decode())
     for condition, bound in (("created_at >= ?", query.created_from), ("created_at <= ?", query.created_to)):
         if bound is not None:
             conditions.append(condition)

@@ -76,4 +76,5 @@ def due(connection: sqlite3.Connection, partitions: Sequence[int], after: tuple[
 
 
 def _json(value: Sequence[str] | Sequence[int]) -> str:
-    return msgspec.json.encode(value).decode()
+    # Any sequence will do for the contract, but not for the encoder.
+    return msgspec.json.encode(list(value)).decode()

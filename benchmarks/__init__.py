@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m benchmarks [--short] [names...]`` prints one JSON line per result."""

@@ -1,0 +1,15 @@
+"""The workloads: one module per family, with ``cases(short=...)`` and ``run(parameters, directory)``."""
+
+from types import ModuleType
+
+from benchmarks.workloads import chain, dormant, fan_out, hello_cities, recovery, replay, starts
+
+WORKLOADS: dict[str, ModuleType] = {
+    "chain": chain,
+    "starts": starts,
+    "hello_cities": hello_cities,
+    "fan_out": fan_out,
+    "dormant": dormant,
+    "replay": replay,
+    "recovery": recovery,
+}

@@ -1,0 +1,140 @@
+"""SIGKILL in the middle of the work: how long until all is done, and what was lost (nothing may be) or done twice."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import perdure as df
+from benchmarks.hubs import Parameters, loop_name, run_on
+from benchmarks.measuring import Measurement
+from perdure.core.codec import decode_segment
+from perdure.core.events import TaskCompleted
+from perdure.store.contract import InstanceQuery
+from perdure.store.sqlite import SqliteStore
+
+Done = set[tuple[str, int]]
+"""``(instance id, step)``."""
+
+
+def cases(*, short: bool) -> list[Parameters]:
+    del short
+    return [{"instances": 200, "steps": 20, "killed_after": 0.5}]
+
+
+async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
+    """The unit is a step; the time is that from the kill's restart (a fresh process) until all instances have completed."""
+    instances, steps = parameters["instances"], parameters["steps"]
+    database, log = directory / "hub.db", directory / "activities.log"
+    log.touch()
+    worker = _worker(database, log, instances, steps)
+    while _lines(log) < instances * steps * parameters["killed_after"]:
+        if worker.poll() is not None:
+            raise RuntimeError("the worker ended before it could be killed")
+        time.sleep(0.001)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    begun_before = _lines(log)
+    kept = await _completed(database)
+    restarted_at = time.perf_counter()
+    worker = _worker(database, log, instances, steps)
+    if worker.wait() != 0:
+        raise RuntimeError("the restarted worker failed")
+    seconds = time.perf_counter() - restarted_at
+    entries = [_entry(line) for line in log.read_text(encoding="ascii").splitlines()]
+    times_run = Counter(entries)
+    after = set(entries[begun_before:])
+    finished = await _completed(database)
+    return [
+        Measurement(
+            unit="step",
+            units=instances * steps - len(kept),
+            seconds=seconds,
+            cpu_seconds=_children_cpu(),
+            extra={
+                "seconds_until_all_done": seconds,
+                "instances_lost": instances - len({instance_id for instance_id, step in finished if step == steps - 1}),
+                "steps_never_run": instances * steps - len(times_run),
+                "completed_before_kill": len(kept),
+                "completed_activities_lost": len(kept - finished) + len(kept & after),
+                "activities_run_twice": sum(1 for times in times_run.values() if times == 2),
+                "activities_run_more_often": sum(1 for times in times_run.values() if times > 2),
+            },
+        )
+    ]
+
+
+def _worker(database: Path, log: Path, instances: int, steps: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.workloads.recovery", str(database), str(log), str(instances), str(steps)]
+    )
+
+
+def _lines(log: Path) -> int:
+    return log.read_bytes().count(b"\n")
+
+
+def _entry(line: str) -> tuple[str, int]:
+    instance_id, step = line.split()
+    return instance_id, int(step)
+
+
+def _children_cpu() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+async def _completed(database: Path) -> Done:
+    """The activities whose completion is in the store. Steps of a chain are its tasks, in order."""
+    store = SqliteStore(database)
+    await store.open()
+    try:
+        done: Done = set()
+        for record in await store.list(InstanceQuery(limit=100_000)):
+            instance_id = record.row.instance_id
+            for segment in await store.history(instance_id):
+                done |= {(instance_id, event.task_id) for event in decode_segment(segment.events) if isinstance(event, TaskCompleted)}
+        return done
+    finally:
+        await store.close()
+
+
+def _logging_app(log: Path) -> df.DFApp:
+    app = df.DFApp()
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND)
+
+    @app.activity_trigger("step")
+    async def logged_step(step: str) -> int:
+        os.write(fd, f"{step}\n".encode())
+        return 1
+
+    @app.orchestration_trigger("context")
+    def logged_chain(context: df.DurableOrchestrationContext) -> Generator[df.Task[Any], Any, int]:
+        done = 0
+        for step in range(context.get_input()):
+            done += yield context.call_activity(logged_step, f"{context.instance_id} {step}")
+        return done
+
+    return app
+
+
+async def _work(database: Path, log: Path, instances: int, steps: int) -> None:
+    """Starts what hasn't been started, and waits for all; so a restarted worker goes on where the killed one was."""
+    async with df.TaskHub(_logging_app(log), SqliteStore(database)) as hub:
+        names = [f"chain-{number}" for number in range(instances)]
+        policy = df.ReusePolicy.RETURN_EXISTING
+        start = hub.client.start_new
+        await asyncio.gather(*(start("logged_chain", name, steps, reuse_policy=policy) for name in names))
+        ends = await asyncio.gather(*(hub.client.wait_for_completion(name, timeout=300) for name in names))
+        if any(end.output != steps for end in ends):
+            raise RuntimeError("an instance ended with a wrong result")
+
+
+if __name__ == "__main__":
+    run_on(loop_name(""), _work(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))

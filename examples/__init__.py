@@ -1,0 +1,1 @@
+"""Complete programs, one idea each: ``python -m examples.hello``."""

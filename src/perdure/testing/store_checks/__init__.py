@@ -1,0 +1,1 @@
+"""The checks of the store contract, by subject. ``perdure.testing.store_suite`` gathers them."""
