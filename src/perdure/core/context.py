@@ -98,7 +98,7 @@ class DurableOrchestrationContext:
     def call_activity_with_retry(
         self, name: str | Callable[..., Any], retry_options: RetryOptions, input_: Any = None, expected_type: object = None
     ) -> Task[Any]:
-        """Like ``call_activity``, and calls it again after a failure as ``retry_options`` say. The last failure is what you get."""
+        """Like ``call_activity``, and calls again after a failure as ``retry_options`` say. The last failure is what you get."""
         name, input_text, result_type = self._activity_call(name, input_, expected_type)
         origin = self._recorder.next_task_id
 

@@ -1,6 +1,6 @@
 """Determinism checked: the actions of a replayed turn against the actions recorded for it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from perdure.core.errors import PerdureError
 from perdure.core.events import (

@@ -103,7 +103,7 @@ class PartitionLoop:
     async def drained(self) -> None:
         """Returns when nothing is left to handle, or while paused."""
         while (self._queue or self._ready or self._loading) and not self.paused:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # noqa: ASYNC110 - at the end of the engine's life, for a turn or two
 
     def take_all(self) -> list[Envelope]:
         """Empties the queue and stops loading, for recovery: returns everything that was not handled."""

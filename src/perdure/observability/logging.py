@@ -31,8 +31,8 @@ class LoggingHooks(EngineHooks):
     def blocked(self, instance_id: str, name: str, seconds: float, stack: str) -> None:
         """With the stack, since that is what names the guilty line."""
         _log.warning(
-            "orchestrator %s (instance %s) has kept the engine waiting for %.1f s. Orchestrators must not block: do I/O and heavy "
-            "work in activities, and wait with context.create_timer. It stands at:\n%s",
+            "orchestrator %s (instance %s) has kept the engine waiting for %.1f s. Orchestrators must not block: do I/O and "
+            "heavy work in activities, and wait with context.create_timer. It stands at:\n%s",
             name,
             instance_id,
             seconds,
