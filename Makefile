@@ -44,6 +44,11 @@ format: $(VENV)/.dev ## Format, and fix what ruff can fix
 bench: $(VENV)/.runtime ## Run the short benchmarks; they print JSON lines
 	$(BIN)/python -m benchmarks --short
 
+.PHONY: docs
+docs: $(VENV)/.docs ## Build the documentation into site/
+	$(BIN)/python docs/_generate.py
+	$(BIN)/mkdocs build --quiet --strict
+
 .PHONY: setup
 setup: $(VENV)/.dev ## Make .venv with everything that the other targets need
 
@@ -53,6 +58,7 @@ lock: $(VENV)/.lock ## Rewrite the lock files (LOCK_FLAGS=--upgrade takes newer 
 	$(COMPILE) --all-extras --output-file requirements/runtime.txt pyproject.toml requirements/build.in
 	$(COMPILE) --all-extras --constraint requirements/runtime.txt --output-file requirements/dev.txt \
 		pyproject.toml requirements/build.in requirements/dev.in
+	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/docs.txt requirements/docs.in
 
 # --universal writes markers instead of what this one machine needs; hashes are those of every file of a release.
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
@@ -60,8 +66,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version
 
 .PHONY: clean
 clean: ## Remove .venv and everything that tools left behind
-	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
-	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist site
+	find src tests examples benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 with the venv module on PATH; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -77,6 +83,11 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
 	$(INSTALL_PERDURE)
 	@touch $(VENV)/.runtime $@
+
+# On top of .dev, so that a later change of dev.txt can't leave two versions of what both need.
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.dev
+	$(PIP_INSTALL) --require-hashes -r requirements/docs.txt
+	@touch $@
 
 $(VENV)/.lock: | $(BIN)/python
 	$(PIP_INSTALL) --require-hashes -r requirements/lock.txt

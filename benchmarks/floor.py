@@ -11,8 +11,8 @@ from benchmarks.measuring import CommitShape, CountingStore, Measurement, file_b
 from perdure.store.sqlite.connection import connect_writer
 
 _INSTANCE = """
-    INSERT INTO instances (iid, instance_id, partition, execution_id, generation, name, version, status, created_at, custom_status,
-                           tags, parent_id, pending, wake_at, first_seq)
+    INSERT INTO instances (iid, instance_id, partition, execution_id, generation, name, version, status, created_at,
+                           custom_status, tags, parent_id, pending, wake_at, first_seq)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{}', ?, ?, ?, ?)
     ON CONFLICT (iid) DO UPDATE SET status = excluded.status, custom_status = excluded.custom_status, pending = excluded.pending,
                                     wake_at = excluded.wake_at, first_seq = excluded.first_seq

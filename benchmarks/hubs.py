@@ -51,7 +51,7 @@ async def bench(
 async def measured(
     app: df.DFApp, directory: Path, orchestrator: str, instances: int, input_: Any, unit: str, units: int, warm_up: Any
 ) -> Measurement:
-    """One workload that is nothing but ``instances`` of an orchestrator, and its floor. A few instances run before, unmeasured."""
+    """One workload that is nothing but instances of one orchestrator, and its floor. A few run before, unmeasured."""
     async with bench(app, directory / "hub.db") as opened:
         await opened.run_all(orchestrator, 20, warm_up)
         measurement, meter = await opened.measure(orchestrator, instances, input_, unit, units)

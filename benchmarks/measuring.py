@@ -1,6 +1,7 @@
 """What a stretch of work costs: wall time, CPU of all threads, commits and bytes."""
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import Sequence
@@ -177,8 +178,9 @@ def written_bytes() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("write_bytes:")), 0)
 
 
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM."""
+def settled_bytes() -> int:
+    """Memory of this process that is in RAM, after a garbage collection."""
+    gc.collect()
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:

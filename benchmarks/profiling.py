@@ -1,4 +1,4 @@
-"""Where the CPU of a workload goes: ``python -m benchmarks.profiling [chain|starts|fan_out|lone_chain] [--loop asyncio] [--top 15]``.
+"""Where the CPU of a workload goes: ``python -m benchmarks.profiling [chain|starts|fan_out|lone_chain] [--top 15]``.
 
 Two passes. The first, undisturbed, reads the CPU clocks: of the event loop's thread, and of all others (the store's).
 The second, under cProfile, tells how the loop thread's CPU is shared among the parts, and the shares are applied to the
@@ -102,8 +102,8 @@ def shares(stats: pstats.Stats, idle: float) -> dict[str, float]:
             parts[part_of(caller)] += own_from
             called += own_from
         parts[LOOP] += own - called
-    parts[LOOP] = max(parts[LOOP] - idle, 0.0)
-    return dict(parts)
+    parts[LOOP] -= idle
+    return {part: seconds for part, seconds in parts.items() if seconds > 0}
 
 
 def top(stats: pstats.Stats, units: int, count: int) -> list[dict[str, Any]]:

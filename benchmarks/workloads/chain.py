@@ -1,5 +1,6 @@
 """Chains of activities: one alone (latency), many at once (throughput), a long one (does a step's cost grow with history?)."""
 
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.apps import make_app, marks
@@ -31,7 +32,7 @@ async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
 
 def _flatness() -> dict[str, float]:
     """The first and last 1,000 steps between two marks; the steps after the last mark include the end of the instance."""
-    thousands = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(marks, marks[1:], strict=False)]
+    thousands = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(marks)]
     first, last = thousands[0], thousands[-1]
     return {
         "first_1000_us_per_step": first[0] * 1e3,

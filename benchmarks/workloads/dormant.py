@@ -1,7 +1,6 @@
 """Instances that wait for weeks: what they cost while they do, and what a restart with them costs."""
 
 import asyncio
-import gc
 import json
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.apps import make_app
 from benchmarks.hubs import Bench, Parameters, bench
-from benchmarks.measuring import Measurement, Meter, file_bytes, resident_bytes
+from benchmarks.measuring import Measurement, Meter, file_bytes, settled_bytes
 from perdure import EngineSettings
 
 _AT_ONCE = 2_000
@@ -23,7 +22,11 @@ def cases(*, short: bool) -> list[Parameters]:
 
 
 async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
-    """The measurement is of the starts; RAM, disk and restart are extra figures of the same line."""
+    """The measurement is of the starts; RAM, disk and restart are extra figures of the same line.
+
+    What the process keeps in RAM after dehydration is SQLite's page caches and memory that Python's allocator holds for the
+    next sessions, both bounded; the count of Python objects tells whether anything of an instance is left.
+    """
     instances = parameters["instances"]
     orchestrator = "wait_for_go" if parameters["waiting_for"] == "event" else "wait_a_month"
     empty, database = directory / "empty.db", directory / "hub.db"
@@ -32,20 +35,21 @@ async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
         await opened.run_all("chain", 20, 1)
     async with bench(make_app(), database, with_shapes=False, settings=settings) as opened:
         await opened.run_all("chain", 20, 1)
-        before = _settled_bytes()
+        before, blocks = settled_bytes(), sys.getallocatedblocks()
         meter = Meter(opened.store)
         some_id = ""
         for begun in range(0, instances, _AT_ONCE):
             some_id = await _start(opened, orchestrator, min(_AT_ONCE, instances - begun))
         measurement = meter.stop("instance", instances)
-        hot = _settled_bytes()
+        hot = settled_bytes()
         await _dehydrated(opened)
-        cold = _settled_bytes()
+        cold, blocks = settled_bytes(), sys.getallocatedblocks() - blocks
         hydrated = opened.hub.hydrated_instances
     restarted, fresh = _restart(database, some_id), _restart(empty, "")
     measurement.extra |= {
         "rss_bytes_per_instance_just_started": (hot - before) / instances,
         "rss_bytes_per_instance_dehydrated": (cold - before) / instances,
+        "python_objects_per_instance_dehydrated": blocks / instances,
         "hydrated_instances_at_the_end": hydrated,
         "disk_bytes_per_instance": file_bytes(database) / instances,
         "restart_rss_bytes_per_instance": (restarted["rss"] - fresh["rss"]) / instances,
@@ -70,33 +74,10 @@ async def _dehydrated(opened: Bench) -> None:
         await opened.run_all("chain", 1, 1)
 
 
-def _settled_bytes() -> int:
-    gc.collect()
-    return resident_bytes()
-
-
 def _restart(database: Path, instance_id: str) -> dict[str, float]:
     """Opens the hub in a fresh process, and wakes one instance if there is one. ``process`` counts from its very beginning."""
     begun = time.time()
-    command = [sys.executable, "-m", "benchmarks.workloads.dormant", str(database), instance_id]
+    command = [sys.executable, "-m", "benchmarks.workers.restarted", str(database), instance_id]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     told = json.loads(done.stdout)
     return told | {"process": told["ready_at"] - begun}
-
-
-async def _be_restarted(database: Path, instance_id: str) -> dict[str, float]:
-    begun = time.perf_counter()
-    async with bench(make_app(), database, with_shapes=False) as opened:
-        told = {"hub": time.perf_counter() - begun, "ready_at": time.time(), "wake": 0.0}
-        await asyncio.sleep(1)  # what the engine still reads after it has started counts as memory
-        told["rss"] = _settled_bytes()
-        if instance_id:
-            begun = time.perf_counter()
-            await opened.hub.client.raise_event(instance_id, "go")
-            await opened.hub.client.wait_for_completion(instance_id, timeout=60)
-            told["wake"] = time.perf_counter() - begun
-    return told
-
-
-if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_be_restarted(Path(sys.argv[1]), sys.argv[2]))))

@@ -15,6 +15,4 @@ def cases(*, short: bool) -> list[Parameters]:
 
 async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
     width = parameters["width"]
-    return [
-        await measured(make_app(parameters["activities"]), directory, "fan_out", 1, width, "activity", width, warm_up=5)
-    ]
+    return [await measured(make_app(parameters["activities"]), directory, "fan_out", 1, width, "activity", width, warm_up=5)]

@@ -13,6 +13,4 @@ def cases(*, short: bool) -> list[Parameters]:
 
 async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
     instances = parameters["instances"]
-    return [
-        await measured(make_app(), directory, "hello_cities", instances, None, "orchestration", instances, warm_up=None)
-    ]
+    return [await measured(make_app(), directory, "hello_cities", instances, None, "orchestration", instances, warm_up=None)]

@@ -7,12 +7,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
-import perdure as df
-from benchmarks.hubs import Parameters, loop_name, run_on
+from benchmarks.hubs import Parameters
 from benchmarks.measuring import Measurement
 from perdure.core.codec import decode_segment
 from perdure.core.events import TaskCompleted
@@ -37,7 +34,7 @@ async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
     while _lines(log) < instances * steps * parameters["killed_after"]:
         if worker.poll() is not None:
             raise RuntimeError("the worker ended before it could be killed")
-        time.sleep(0.001)
+        await asyncio.sleep(0.001)
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     begun_before = _lines(log)
@@ -72,7 +69,7 @@ async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
 
 def _worker(database: Path, log: Path, instances: int, steps: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.workloads.recovery", str(database), str(log), str(instances), str(steps)]
+        [sys.executable, "-m", "benchmarks.workers.killed", str(database), str(log), str(instances), str(steps)]
     )
 
 
@@ -99,42 +96,8 @@ async def _completed(database: Path) -> Done:
         for record in await store.list(InstanceQuery(limit=100_000)):
             instance_id = record.row.instance_id
             for segment in await store.history(instance_id):
-                done |= {(instance_id, event.task_id) for event in decode_segment(segment.events) if isinstance(event, TaskCompleted)}
+                events = decode_segment(segment.events)
+                done |= {(instance_id, event.task_id) for event in events if isinstance(event, TaskCompleted)}
         return done
     finally:
         await store.close()
-
-
-def _logging_app(log: Path) -> df.DFApp:
-    app = df.DFApp()
-    fd = os.open(log, os.O_WRONLY | os.O_APPEND)
-
-    @app.activity_trigger("step")
-    async def logged_step(step: str) -> int:
-        os.write(fd, f"{step}\n".encode())
-        return 1
-
-    @app.orchestration_trigger("context")
-    def logged_chain(context: df.DurableOrchestrationContext) -> Generator[df.Task[Any], Any, int]:
-        done = 0
-        for step in range(context.get_input()):
-            done += yield context.call_activity(logged_step, f"{context.instance_id} {step}")
-        return done
-
-    return app
-
-
-async def _work(database: Path, log: Path, instances: int, steps: int) -> None:
-    """Starts what hasn't been started, and waits for all; so a restarted worker goes on where the killed one was."""
-    async with df.TaskHub(_logging_app(log), SqliteStore(database)) as hub:
-        names = [f"chain-{number}" for number in range(instances)]
-        policy = df.ReusePolicy.RETURN_EXISTING
-        start = hub.client.start_new
-        await asyncio.gather(*(start("logged_chain", name, steps, reuse_policy=policy) for name in names))
-        ends = await asyncio.gather(*(hub.client.wait_for_completion(name, timeout=300) for name in names))
-        if any(end.output != steps for end in ends):
-            raise RuntimeError("an instance ended with a wrong result")
-
-
-if __name__ == "__main__":
-    run_on(loop_name(""), _work(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))

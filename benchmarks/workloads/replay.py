@@ -38,5 +38,5 @@ async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
 
 
 async def _waiting(opened: Bench, instance_id: str) -> None:
-    while (await opened.hub.client.get_status(instance_id)).custom_status != "waiting":
+    while (await opened.hub.client.get_status(instance_id)).custom_status != "waiting":  # noqa: ASYNC110 - a client has to ask
         await asyncio.sleep(0.05)

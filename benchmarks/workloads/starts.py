@@ -10,7 +10,7 @@ from benchmarks.measuring import Measurement, Meter
 
 
 def cases(*, short: bool) -> list[Parameters]:
-    """``answers``: ``none`` counts the ends by a hook; ``client`` waits for each instance and reads its status, as a caller would."""
+    """``answers``: ``none`` counts the ends by a hook; ``client`` waits for each instance as callers do."""
     del short
     return [{"instances": 2_000, "answers": "none"}, {"instances": 2_000, "answers": "client"}]
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +17,13 @@ from examples.backup.layout import Layout
 from examples.backup.model import CopiedFile, CopyOrder, Manifest, Plan, Selection
 
 BATCH_FILES = 2000
+COPIES_AT_ONCE = 8
+"""What a worker should allow: enough to keep a disk busy."""
 _CHUNK = 1024 * 1024
+_DEMO_SECONDS = 2.0
+_LONG_ENOUGH_FILES = 2000
+_LONG_ENOUGH_BYTES = 1024**3
+_LONGEST_PAUSE = 0.5
 
 
 def check_source(source: Path) -> None:
@@ -34,7 +40,7 @@ def check_source(source: Path) -> None:
         raise SourceError(f"The directory '{source}' can't be read. Run this as a user who may, or change its permissions.")
 
 
-def make_plan(source: Path, target: Path, selection: Selection) -> Plan:
+def make_plan(source: Path, target: Path, selection: Selection, *, demo: bool = False) -> Plan:
     """Writes down the names of all files, batch by batch, so that no payload grows with the tree.
 
     Raises:
@@ -64,6 +70,10 @@ def make_plan(source: Path, target: Path, selection: Selection) -> Plan:
         )
     if not plan.files:
         raise SourceError(f"There is no file to back up in '{source}'.")
+    plan = replace(plan, pause_seconds=_demo_pause(plan) if demo else 0.0)
+    partial = layout.partial("plan")
+    partial.write_text(json.dumps(asdict(plan)))
+    partial.replace(layout.plan)
     return plan
 
 
@@ -82,6 +92,7 @@ def copy_file(order: CopyOrder, key: str) -> CopiedFile:
     receipt = layout.receipt(key)
     finished = _finished(receipt, destination)
     if finished is not None:
+        _log(layout, "found", finished.path, finished.bytes)
         return replace(finished, reused=True)
     partial = layout.partial(key)
     partial.unlink(missing_ok=True)
@@ -160,6 +171,13 @@ def verify_manifest(manifest: Manifest, go_on: Callable[[], None]) -> int:
     return manifest.files
 
 
+def _demo_pause(plan: Plan) -> float:
+    """What each copy waits so that ``COPIES_AT_ONCE`` of them take some two seconds in all; nothing where the tree is large."""
+    if plan.files >= _LONG_ENOUGH_FILES or plan.bytes >= _LONG_ENOUGH_BYTES:
+        return 0.0
+    return min(_DEMO_SECONDS * COPIES_AT_ONCE / plan.files, _LONGEST_PAUSE)
+
+
 def _all_names(source: Path, exclude: Path) -> Iterator[str]:
     def complain(error: OSError) -> None:
         raise SourceError(f"The directory '{error.filename}' can't be listed: {error.strerror}.") from error
@@ -188,7 +206,9 @@ def _readable_name(path: Path) -> str:
     try:
         path.as_posix().encode()
     except UnicodeEncodeError:
-        raise SourceError(f"The name of {os.fsencode(path)!r} is not UTF-8, so a JSON manifest can't hold it. Rename it.") from None
+        raise SourceError(
+            f"The name of {os.fsencode(path)!r} is not UTF-8, so a JSON manifest can't hold it. Rename it."
+        ) from None
     return path.as_posix()
 
 

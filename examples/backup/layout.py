@@ -1,4 +1,4 @@
-"""Where a backup keeps what: ``files/`` and ``manifest.jsonl`` are the backup, ``work/`` is what it needs to go on after a crash."""
+"""Where a backup keeps what: ``files/`` and ``manifest.jsonl`` are the backup, ``work/`` serves to go on after a crash."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ class Layout:
         self.manifest = root / "manifest.jsonl"
         self.report = root / "report.json"
         self.copies = root / "work" / "copies.log"
-        """One line when a copy begins and one when it has ended; nothing ever removes a line."""
+        """A line when a copy begins, when it has ended, and when it was found finished; nothing ever removes a line."""
         self.plan = root / "work" / "plan.json"
         self._work = root / "work"
 

@@ -86,6 +86,14 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestOrder:
+    """The parts of the manifest, to be made one."""
+
+    target: str
+    batches: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The finished list of all files with their checksums."""
 
@@ -106,3 +114,11 @@ class Report:
     manifest: str
     manifest_sha256: str
     verified: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOrder:
+    """A report, and where it goes."""
+
+    target: str
+    report: Report

@@ -9,8 +9,10 @@ from typing import Any, Self, TypeVar
 from perdure.app import DFApp
 from perdure.client import DurableClient
 from perdure.client.blocking import BlockingClient
+from perdure.core.state import InstanceState
 from perdure.engine.clock import Clock, SystemClock
 from perdure.engine.engine import Engine
+from perdure.engine.errors import EngineStoppedError
 from perdure.engine.hooks import EngineHooks
 from perdure.engine.settings import EngineSettings
 from perdure.observability import LoggingHooks, silence_replays
@@ -81,6 +83,10 @@ class TaskHub:
         """Instances in memory."""
         return self._engine.hydrated_instances
 
+    def live_state(self, instance_id: str) -> InstanceState | None:
+        """What memory says of a hydrated instance, to look at; ``None`` where it isn't hydrated."""
+        return self._engine.live_state(instance_id)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -102,11 +108,13 @@ class BlockingTaskHub:
     ) -> None:
         """See ``TaskHub``."""
         self._hub = TaskHub(app, store, settings=settings, hooks=hooks)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="perdure-engine", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self.client = BlockingClient(self._hub.client, self._run)
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="perdure-engine", daemon=True)
         self._thread.start()
         try:
             self._run(self._hub.start())
@@ -122,9 +130,15 @@ class BlockingTaskHub:
             self._end_loop()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            work.close()
+            raise EngineStoppedError("the hub isn't open: use its client inside of 'with BlockingTaskHub(...)'")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _end_loop(self) -> None:
+        assert self._loop is not None
+        assert self._thread is not None
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._loop = self._thread = None

@@ -1,5 +1,6 @@
 """The SQLite store and its file: who owns it, what else may be in it, and what the disk does."""
 
+import asyncio
 import os
 import resource
 import signal
@@ -11,14 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from perdure.core.errors import EngineInvariantError
+from perdure.store.contract import Commit, TurnRecord
 from perdure.store.errors import HubInUseError, SchemaTooNewError, StoreError, StoreUnavailableError
-from perdure.store.sqlite import SqliteStore
-from perdure.testing.store_checks.harness import first_turn, next_turn, opened, segment
+from perdure.store.sqlite import SqliteStore, schema
+from perdure.store.sqlite.connection import connect_writer
+from perdure.testing.store_checks.harness import HOUR, OpenHub, first_turn, next_turn, opened, row, segment
 from tests.contract.test_sqlite import SqliteHarness
 
 WRITER = """
 import asyncio, sys
-from perdure.store.sqlite import SqliteStore
+from perdure.store.sqlite import SqliteStore, schema
+from perdure.store.sqlite.connection import connect_writer
 from perdure.testing.store_checks.harness import OpenHub, first_turn, next_turn
 
 async def write():
@@ -41,7 +46,7 @@ asyncio.run(write())
 
 async def test_what_was_acknowledged_survives_kill_9_and_the_dead_owner_is_no_obstacle(tmp_path: Path) -> None:
     database = tmp_path / "hub.db"
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(database)], stdout=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(database)], stdout=subprocess.PIPE, text=True) as writer:  # noqa: ASYNC220 - a real process is the subject
         assert writer.stdout is not None
         acknowledged = [int(writer.stdout.readline()) for _ in range(300)]
         with pytest.raises(HubInUseError, match=f"in use by pid {writer.pid} on .* stop that process"):
@@ -97,7 +102,7 @@ async def test_a_forked_child_does_not_keep_the_hub(tmp_path: Path) -> None:
         await again.close()
     finally:
         os.write(say_stop, b"x")
-        os.waitpid(child, 0)
+        os.waitpid(child, 0)  # noqa: ASYNC222 - it ends at once
         for handle in (ready, say_ready, stop, say_stop):
             os.close(handle)
 
@@ -133,6 +138,59 @@ async def test_a_damaged_database_is_reported_as_such(tmp_path: Path) -> None:
         await harness.store().open()
 
 
+async def test_close_leaves_one_file_and_the_lock_file(tmp_path: Path) -> None:
+    for _ in range(10):
+        async with opened(SqliteHarness(tmp_path)) as hub:
+            await hub.commit(TurnRecord(instance_id="a", row=row("a")))
+            await hub.store.load(["a"])
+            await hub.store.count()
+        left = sorted(path.name for path in tmp_path.iterdir())  # noqa: ASYNC240 - nothing else runs in this loop
+        assert left == ["hub.db", "hub.db.lock"]
+
+
+def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
+    connection = connect_writer(tmp_path / "hub.db")
+    settings = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    connection.close()
+    assert settings == ["wal", 2]
+
+
+async def test_an_open_that_is_cancelled_gives_the_hub_back(tmp_path: Path) -> None:
+    for turns_of_the_loop in range(6):
+        opening = asyncio.ensure_future(SqliteHarness(tmp_path).store().open())
+        for _ in range(turns_of_the_loop):
+            await asyncio.sleep(0)
+        if opening.done():
+            pytest.fail("nothing was cancelled")
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        async with opened(SqliteHarness(tmp_path)) as hub:
+            assert await hub.store.count() == {}
+
+
+def test_an_event_loop_that_ends_early_does_not_stop_what_was_called(tmp_path: Path) -> None:
+    async def commit_and_leave() -> OpenHub:
+        store = SqliteStore(tmp_path / "hub.db")
+        await store.open()
+        hub = OpenHub(store, await store.acquire("engine-1", range(16), HOUR))
+        tasks = [asyncio.ensure_future(hub.commit(first_turn(f"i{number}"))) for number in range(20)]
+        await asyncio.sleep(0)
+        assert not all(task.done() for task in tasks)
+        return hub
+
+    hub = asyncio.run(commit_and_leave())
+
+    async def close_and_count() -> dict[str, int]:
+        # Behind all the others.
+        await hub.store.commit(Commit(leases=hub.leases, turns=[]))
+        counted = await hub.store.count()
+        await hub.store.close()
+        return counted
+
+    assert asyncio.run(close_and_count()) == {"Running": 20}
+
+
 async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     harness = SqliteHarness(tmp_path)
     async with opened(harness):
@@ -140,15 +198,13 @@ async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     connection = sqlite3.connect(harness.database)
     connection.execute("UPDATE meta SET value = 99 WHERE key = 'schema_version'")
     connection.commit()
-    with pytest.raises(SchemaTooNewError, match="schema version 99.*Upgrade Perdure"):
+    with pytest.raises(SchemaTooNewError, match=r"schema version 99.*Upgrade Perdure"):
         await harness.store().open()
     assert connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() == (99,)
     connection.close()
 
 
 async def test_a_failed_first_migration_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from perdure.store.sqlite import schema
-
     harness = SqliteHarness(tmp_path)
     monkeypatch.setattr(schema, "_migrations", lambda: ["CREATE TABLE meta (key TEXT);\n", "CREATE TABLE oops (;\n"])
     with pytest.raises(StoreError):
@@ -203,8 +259,6 @@ async def test_a_full_disk_is_unavailable_and_the_store_goes_on_when_there_is_ro
 
 
 async def test_a_nul_character_in_an_id_is_refused_not_cut(tmp_path: Path) -> None:
-    from perdure.core.errors import EngineInvariantError
-
     async with opened(SqliteHarness(tmp_path)) as hub:
         with pytest.raises(EngineInvariantError, match="NUL"):
             await hub.commit(first_turn("a\0b"))
@@ -219,13 +273,6 @@ async def test_the_write_ahead_log_stays_bounded(tmp_path: Path) -> None:
         await hub.commit(first_turn("a"))
         for seq in range(2, 42):
             await hub.commit(next_turn("a", seq))
-            await hub.store.commit(_megabyte(hub.leases, seq))
+            await hub.commit(TurnRecord(instance_id="b", row=row("b"), segment=segment(1, b"x" * (1 << 20)), reset=True))
         log = tmp_path / "hub.db-wal"
         assert log.stat().st_size < 24 << 20
-
-
-def _megabyte(leases, number):  # noqa: ANN001, ANN202
-    from perdure.store.contract import Commit, TurnRecord
-
-    key = f"large-{number}"
-    return Commit(leases=leases, turns=[TurnRecord(instance_id=key, row=first_turn(key).row, segment=segment(1, b"x" * (1 << 20)))])

@@ -169,4 +169,4 @@ async def outcome(call: Callable[[HubStore], Awaitable[Any]], store: HubStore) -
 
 
 TestStoreModel = StoreMachine.TestCase
-TestStoreModel.settings = settings(max_examples=60, stateful_step_count=25)
+TestStoreModel.settings = settings(max_examples=40, stateful_step_count=20)

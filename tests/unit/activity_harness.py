@@ -53,6 +53,7 @@ class Harness:
         self.activities = {function.name.casefold(): function for function in functions}
         self.batches: list[list[ActivityOutcome]] = []
         self._news = asyncio.Event()
+        self._errors: list[dict[str, Any]] = []
         self.executor = ActivityExecutor(
             self,
             JsonConverter(max_payload_bytes),
@@ -65,13 +66,17 @@ class Harness:
 
     async def __aenter__(self) -> Self:
         assert not activity_threads()
-        self.executor.start(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: self._errors.append(context))
+        self.executor.start(loop)
         self.dispatch = self.executor.dispatch
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.executor.close(timedelta())
+        assert self.executor.running == self.executor.backlog == 0
         assert not activity_threads()
+        assert not self._errors
 
     @property
     def outcomes(self) -> list[ActivityOutcome]:

@@ -76,3 +76,12 @@ def fork_and_die(fifo: str) -> None:
         os._exit(9)
     Path(fifo).read_text()
     os._exit(0)
+
+
+def hold_open(fifo: str) -> None:
+    """Goes on for ever; whoever reads the FIFO comes to its end when this process does."""
+    with Path(fifo).open("w") as file:
+        file.write(f"{os.getppid()}\n")
+        file.flush()
+        while True:
+            signal.pause()

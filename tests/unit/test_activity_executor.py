@@ -222,7 +222,9 @@ async def test_an_async_activity_that_ignores_its_cancellation_is_given_up(caplo
         assert "has ignored its cancellation" in caplog.text
         gate.set()
         await ended.wait()
-    assert len(h.outcomes) == 1
+        await h.outcome(work("unknown"))
+        assert h.executor.running == 0
+    assert len(h.outcomes) == 2
 
 
 async def test_cancelling_an_instance_drops_and_stops_what_it_has_and_nothing_else() -> None:
@@ -290,6 +292,7 @@ async def test_closing_waits_for_the_running_and_drops_the_queued() -> None:
     async with Harness(activity(gated, "loop"), max_concurrent=1) as h:
         h.dispatch(work("gated", '"running"', task=0))
         h.dispatch(work("gated", '"queued"', task=1))
+        h.dispatch(work("unknown", task=3))
         asyncio.get_running_loop().call_soon(gate.set)
         await h.executor.close(timedelta(seconds=60))
         assert h.results == ['"running"']

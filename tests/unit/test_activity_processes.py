@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -133,7 +134,8 @@ async def test_on_timeout_a_process_that_does_not_obey_is_killed_and_replaced(fi
         assert (await h.outcome(work("process_id"))).result != str(pid)
 
 
-async def test_cancelling_an_instance_stops_its_process_silently(fifo: Path) -> None:
+async def test_cancelling_an_instance_stops_its_process_silently_and_at_once(fifo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.engine.activities.child._TICK", 3600)
     async with Harness(
         activity(samples.wait_for_token, "process"), activity(samples.process_id, "process", takes_input=False)
     ) as h:
@@ -146,6 +148,20 @@ async def test_cancelling_an_instance_stops_its_process_silently(fifo: Path) -> 
         outcome = await h.outcome(work("process_id", instance="b"))
         assert outcome.work.instance_id == "b"
     assert len(h.outcomes) == 1
+
+
+async def test_an_activity_cancelled_before_its_process_started_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("perdure.engine.activities.processes.ChildProcess", lambda *args: started.append(args))
+    async with Harness(activity(samples.process_id, "process", takes_input=False)) as h:
+        with monkeypatch.context() as patch:
+            held_back: list[threading.Thread] = []
+            patch.setattr(threading.Thread, "start", lambda thread: held_back.append(thread))
+            h.dispatch(work("process_id"))
+        h.executor.cancel_instance("i")
+        (thread,) = held_back
+        thread.start()
+    assert not started
 
 
 async def test_closing_kills_what_does_not_end(fifo: Path) -> None:
@@ -198,6 +214,7 @@ async def test_what_a_worker_process_cannot_import_fails_with_the_reason() -> No
 MAIN = """
 import asyncio, os, sys
 from datetime import timedelta
+from tests.unit import activity_samples as samples
 from tests.unit.activity_harness import Harness, activity, work
 
 def shout(text: str) -> str:
@@ -243,3 +260,24 @@ async def test_a_main_module_without_guard_fails_with_a_hint(tmp_path: Path) -> 
     _, out, _ = await run_main(tmp_path / "app.py", "asyncio.run(main())\nsys.stdout.flush()\nos._exit(5)\n", "close")
     assert "exited with code 5 before it could start" in out
     assert "if __name__ == '__main__'" in out
+
+
+async def test_a_worker_process_ends_with_its_engine_whatever_it_is_doing(tmp_path: Path, fifo: Path) -> None:
+    def kill_the_engine_and_read_to_the_end() -> str:
+        with fifo.open() as file:
+            os.kill(int(file.readline()), signal.SIGKILL)
+            return file.read()
+
+    reading = asyncio.create_task(asyncio.to_thread(kill_the_engine_and_read_to_the_end))
+    run = f"""
+async def hang():
+    async with Harness(activity(samples.hold_open, "process")) as h:
+        await h.outcome(work("hold_open", {quoted(fifo)!r}))
+
+if __name__ == '__main__':
+    asyncio.run(hang())
+"""
+    code, _, _ = await run_main(tmp_path / "app.py", run)
+    assert code == -signal.SIGKILL
+    async with asyncio.timeout(60):
+        assert await reading == ""

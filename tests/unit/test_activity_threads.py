@@ -1,5 +1,7 @@
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 
 import pytest
@@ -151,18 +153,72 @@ async def test_closing_leaves_a_hanging_thread_behind_with_a_warning(
     assert not h.outcomes
 
 
-async def test_without_a_further_thread_activities_wait_for_those_there_are(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_further_thread(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[object]]:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    async with Harness(activity(len, "thread", name="len"), max_threads=4) as h:
-        await h.outcome(work("len", "[]", task=0))
+    @contextmanager
+    def patched() -> Iterator[None]:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
+            yield
+
+    return patched
+
+
+async def test_without_a_further_thread_activities_wait_for_those_there_are(
+    caplog: pytest.LogCaptureFixture, no_further_thread: Callable[[], AbstractContextManager[object]]
+) -> None:
+    async with Harness(activity(len, "thread", name="len"), max_threads=4) as h:
+        await h.outcome(work("len", "[]", task=0))
+        with no_further_thread():
             for task in range(1, 9):
                 h.dispatch(work("len", "[]", task=task))
             await h.until(9)
         assert "no further activity thread can be started" in caplog.text
         assert len(activity_threads()) == 1
+
+
+async def test_a_lone_thread_reports_what_is_finished_before_it_starts_the_next(
+    no_further_thread: Callable[[], AbstractContextManager[object]],
+) -> None:
+    gate = threading.Event()
+
+    def block(_: object) -> None:
+        gate.wait(60)
+
+    async with Harness(activity(len, "thread", name="len"), activity(block, "thread")) as h:
+        await h.outcome(work("len", "[]", task=0))
+        with no_further_thread():
+            h.dispatch(work("len", "[]", task=1))
+            h.dispatch(work("block", task=2))
+            await h.until(2)
+            gate.set()
+            await h.until(3)
+
+
+async def test_the_time_limit_counts_from_the_start_not_from_the_dispatch(
+    no_further_thread: Callable[[], AbstractContextManager[object]],
+) -> None:
+    gate = threading.Event()
+
+    def block(_: object) -> None:
+        gate.wait(60)
+
+    async def endless(_: object) -> None:
+        await asyncio.Event().wait()
+
+    async with Harness(
+        activity(block, "thread"),
+        activity(len, "thread", name="len", timeout=0.02),
+        activity(endless, "loop", timeout=0.05),
+    ) as h:
+        h.dispatch(work("block", task=0))
+        with no_further_thread():
+            h.dispatch(work("len", "[]", task=1))
+            late = await h.outcome(work("endless", task=2))
+            assert failure_of(late).type == "TimeoutError"
+            gate.set()
+            await h.until(3)
+    assert all(outcome.failure is None for outcome in h.outcomes[1:])

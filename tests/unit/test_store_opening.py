@@ -45,9 +45,19 @@ async def test_a_fourth_slash_makes_the_path_absolute(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "hub", "hub.sqlite", "mysql://host/db", "sqlite://", "sqlite://hub.db", "sqlite:///", "sqlite:///a.db?mode=ro", "memory://x"],
+    [
+        "",
+        "hub",
+        "hub.sqlite",
+        "mysql://host/db",
+        "sqlite://",
+        "sqlite://hub.db",
+        "sqlite:///",
+        "sqlite:///a.db?mode=ro",
+        "memory://x",
+    ],
 )
 def test_anything_else_is_refused_with_the_forms_that_work(url: str) -> None:
-    with pytest.raises(StoreUrlError, match="sqlite:///relative/path.db") as caught:
+    with pytest.raises(StoreUrlError, match=r"sqlite:///relative/path\.db") as caught:
         open_store(url)
     assert f"'{url}'" in str(caught.value)

@@ -1,7 +1,7 @@
 """The user's orchestrator in motion: a generator, a coroutine or a plain function, behind one interface."""
 
 import inspect
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -70,7 +70,9 @@ class Code:
             frame = getattr(frames, "gi_frame", None) or getattr(frames, "cr_frame", None)
             if frame is None:
                 break
-            place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+            # What the user awaits may be a coroutine of asyncio or of a task; the line to show is the one that awaits it.
+            if not str(frame.f_globals.get("__name__")).startswith(("perdure.", "asyncio.")):
+                place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
             frames = getattr(frames, "gi_yieldfrom", None) or getattr(frames, "cr_await", None)
         return place
 
@@ -108,6 +110,23 @@ class Code:
         self.ended = True
         self.output = output
         self.error = error
+
+
+def durable_tasks(method: str, tasks: Iterable[object]) -> list[Task[Any]]:
+    """The tasks as a list.
+
+    Raises:
+        NotDurableError: something else is among them.
+    """
+    checked: list[Task[Any]] = []
+    for position, task in enumerate(tasks):
+        if not isinstance(task, Task):
+            raise NotDurableError(
+                f"context.{method} got {type(task).__name__} at position {position}; it joins durable tasks only. "
+                "Pass what the context's methods return, without awaiting it first."
+            )
+        checked.append(cast("Task[Any]", task))
+    return checked
 
 
 def _not_durable(awaited: object, place: str) -> NotDurableError:

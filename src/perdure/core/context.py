@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast, overload
 from uuid import UUID
 
+from perdure.core.code import durable_tasks
 from perdure.core.errors import PerdureError
 from perdure.core.events import AnyEvent, ExecutionStarted
 from perdure.core.failures import TaskFailedError
 from perdure.core.functions import Functions
-from perdure.core.ids import check_instance_id, child_instance_id, deterministic_guid, deterministic_uuid
-from perdure.core.recorder import Dehydrated, Recorder
+from perdure.core.ids import InvalidInstanceIdError, check_instance_id, child_instance_id, deterministic_guid, deterministic_uuid
+from perdure.core.recorder import Dehydrated, Recorder, user_source
 from perdure.core.retry import RetryOptions, next_delay_us
 from perdure.core.tasks import EventTask, RetryTask, Task, TimerTask, WhenAll, WhenAny
 from perdure.core.times import duration_us, from_us, to_us
@@ -63,6 +64,8 @@ class DurableOrchestrationContext:
         self._functions = functions
         self._histories = histories
         self._custom_status = custom_status
+        self._own_status: str | None = None
+        """Without what earlier generations left, which a replay could not tell from what this one sets later."""
         self._next_input: tuple[str | None, bool, str | None] | None = None
         self._unique_ids = 0
 
@@ -183,16 +186,21 @@ class DurableOrchestrationContext:
         return task
 
     def task_all(self, activities: Sequence[Task[Any]]) -> Task[list[Any]]:
-        """Completes with all results, in the order given; fails as soon as one fails. An empty list gives an empty list."""
-        return WhenAll(list(activities))
+        """Completes with all results, in the order given; fails as soon as one fails. An empty list gives an empty list.
+
+        Raises:
+            NotDurableError: something in the list isn't a durable task.
+        """
+        return WhenAll(durable_tasks("task_all", activities))
 
     def task_any(self, activities: Sequence[Task[Any]]) -> Task[Task[Any]]:
         """Completes with the first task that completes, as a task; never fails by itself.
 
         Raises:
             ValueError: the list is empty.
+            NotDurableError: something in the list isn't a durable task.
         """
-        return WhenAny(list(activities))
+        return WhenAny(durable_tasks("task_any", activities))
 
     # --- this instance --------------------------------------------------------------------------------------------
 
@@ -206,6 +214,8 @@ class DurableOrchestrationContext:
         """
         if self._recorder.closed:
             raise Dehydrated
+        if self._recorder.replaying:
+            self._recorder.continued_at = user_source()
         self._next_input = (
             self._recorder.converter.encode(input_, "input of continue_as_new", self._started.name),
             save_events,
@@ -216,12 +226,12 @@ class DurableOrchestrationContext:
         """Shows ``status`` (anything JSON) to whoever queries the instance."""
         if self._recorder.closed:
             raise Dehydrated
-        self._custom_status = self._recorder.converter.encode(status, "custom status of", self._started.name)
+        self._custom_status = self._own_status = self._recorder.converter.encode(status, "custom status of", self._started.name)
 
     @property
     def custom_status(self) -> Any:
-        """The last value given to ``set_custom_status``."""
-        return self._recorder.converter.decode(self._custom_status, None, "custom status of", self._started.name)
+        """The last value that this generation gave to ``set_custom_status``."""
+        return self._recorder.converter.decode(self._own_status, None, "custom status of", self._started.name)
 
     def get_input(self, expected_type: Any = None) -> Any:
         """The input. ``expected_type`` goes before the decorator's ``input_type``."""
@@ -266,11 +276,12 @@ class DurableOrchestrationContext:
 
     def new_uuid(self) -> str:
         """A unique id that is the same on every replay."""
-        return deterministic_uuid(self.instance_id, *self._unique())
+        timestamp = self.current_utc_datetime.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return deterministic_uuid(self.instance_id, timestamp, self._count_unique())
 
     def new_guid(self) -> UUID:
         """Like ``new_uuid``, as a ``UUID``."""
-        return deterministic_guid(self.instance_id, *self._unique())
+        return deterministic_guid(self.instance_id, str(self.current_utc_datetime), self._count_unique())
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -284,10 +295,10 @@ class DurableOrchestrationContext:
         """``(input, save_events, new_version)`` once ``continue_as_new`` was called."""
         return self._next_input
 
-    def _unique(self) -> tuple[str, int]:
+    def _count_unique(self) -> int:
         counter = self._unique_ids
         self._unique_ids = counter + 1
-        return self.current_utc_datetime.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), counter
+        return counter
 
     def _activity_call(self, name: object, input_: Any, expected_type: object) -> tuple[str, str | None, object]:
         text = name if name.__class__ is str else function_name(name)
@@ -315,7 +326,7 @@ class DurableOrchestrationContext:
         else:
             check_instance_id(child_id)
             if child_id in (self.instance_id, self.parent_instance_id):
-                raise ValueError(
+                raise InvalidInstanceIdError(
                     f"a sub-orchestration can't have the instance id of its caller or of its caller's parent: {child_id!r}"
                 )
         version = self._started.version if version is None else version

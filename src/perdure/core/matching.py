@@ -58,27 +58,27 @@ def check_turn(
     sources: Sequence[str],
     stands_at: Callable[[], str],
     *,
-    continues: bool,
+    continued_at: str | None,
 ) -> None:
     """Accepts a replayed turn, or says what differs first.
 
     ``sources[i]`` is the user's file and line that asked for ``asked[i]``; ``stands_at`` tells where the code is now;
-    ``continues``: it called ``continue_as_new``, which a replayed turn never has.
+    ``continued_at``: where it called ``continue_as_new``, which no replayed turn has done.
 
     Raises:
         NonDeterminismError: the two sequences differ.
     """
-    if not continues and len(recorded) == len(asked) and all(map(same, recorded, asked)):
+    if continued_at is None and len(recorded) == len(asked) and all(map(same, recorded, asked)):
         return
     position = next(
         (i for i, (old, new) in enumerate(zip(recorded, asked, strict=False)) if not same(old, new)),
         min(len(recorded), len(asked)),
     )
     history_says = describe(recorded[position]) if position < len(recorded) else "ask for nothing more"
-    if position == len(recorded) == len(asked):
-        code_asked = "continues as new"
-    elif position < len(asked):
+    if position < len(asked):
         code_asked = f"asked to {describe(asked[position])} at {sources[position]}"
+    elif continued_at is not None:
+        code_asked = f"asked to continue as new at {continued_at}"
     else:
         code_asked = f"did not ask for it; it stands at {stands_at()}"
     raise NonDeterminismError(

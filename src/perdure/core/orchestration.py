@@ -73,9 +73,6 @@ class Disposition(Enum):
     """The instance had ended before."""
 
 
-_NO_EFFECTS: Sealed[Sequence[Effect]] = Sealed(())
-
-
 class Turn:
     """The outcome of one activation: what to store, what to tell other instances, and (sealed) what to do."""
 
@@ -90,7 +87,8 @@ class Turn:
         """The segment begins a new generation; older ones are obsolete."""
         self.projection_changed = False
         self.messages: list[Message] = []
-        self.effects: Sealed[Sequence[Effect]] = _NO_EFFECTS
+        self.effects: Sealed[Sequence[Effect]] = Sealed(())
+        """Its own seal even if there are none: the engines of two hubs may be committing at the same time."""
         self.dispositions: list[Disposition] = []
         """One per message of the turn."""
 
@@ -206,7 +204,8 @@ class Orchestration:
         effects: list[Effect] = []
         events = self._begin_turn(OrchestratorStarted(now_us, self.state.started is not None and self._function is None))
         if self._doomed is not None:
-            self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(self._doomed))
+            if not self.ended:
+                self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(self._doomed))
         elif self.state.started is not None:
             for fired in self.state.due_timers(now_us):
                 # Code woken by an earlier one may have ended, or have cancelled this one.
@@ -264,10 +263,14 @@ class Orchestration:
                 self.first_seq = seq
                 first = False
             self.next_seq = seq + 1
-            self.segments.append(data)
-            self.size += len(data)
+            events = decode_segment(data)
             if self._doomed is None:
-                self._replay_turn(seq - self.first_seq + 1, decode_segment(data))
+                self._replay_turn(seq - self.first_seq + 1, events)
+            else:
+                for event in events:
+                    self.state.fold(event)  # what is open doesn't depend on what the code does now
+            self.segments.append(data)  # not earlier: the code doesn't see the turn in progress among the histories
+            self.size += len(data)
         recorder.replaying = False
         recorder.sources = []
         self._moved = False
@@ -280,12 +283,10 @@ class Orchestration:
         recorded: list[Any] = []
         self._begin_turn(opening)
         for event in events[1:]:
+            self.state.fold(event)
             if event.__class__ in _ACTION_TYPES:
                 recorded.append(event)
-                if self._function is None:
-                    self.state.fold(event)
             else:
-                self.state.fold(event)
                 self._deliver(event)
         if self._function is None or self._idle_turn:
             return
@@ -298,11 +299,13 @@ class Orchestration:
                 recorder.actions,
                 recorder.sources,
                 self._code.position,
-                continues=self._continuing,
+                continued_at=recorder.continued_at if self._continuing else None,
             )
         except NonDeterminismError as mismatch:
             mismatch.__cause__ = self._code.error  # the first failure is never masked by this one
             self._doomed = mismatch
+            self._drop_code()
+            self._context = None  # its custom status is not what this instance showed
 
     # --- both -----------------------------------------------------------------------------------------------------
 
@@ -314,7 +317,7 @@ class Orchestration:
         recorder.sources = []
         self._idle_turn = opening.idle
         self._moved = False
-        if not opening.idle and self._doomed is None:
+        if not opening.idle and self._doomed is None and not self.ended:
             if self._parked and not self.state.suspended:
                 self._moved = True
                 self._release_parked()
@@ -340,13 +343,15 @@ class Orchestration:
             if not state.is_open(event):
                 self._check_known(event)
                 return Disposition.DROPPED
-        elif kind is ExecutionSuspended:
-            if state.suspended:
-                return Disposition.ACCEPTED
-        elif kind is ExecutionResumed and not state.suspended:
+        elif self._says_what_is_so(event):
             return Disposition.ACCEPTED
         self._receive(event, events)
         return Disposition.ACCEPTED
+
+    def _says_what_is_so(self, event: AnyEvent) -> bool:
+        """A second suspend, or a resume of what isn't suspended: without effect, and not recorded."""
+        kind = event.__class__
+        return self.state.suspended if kind is ExecutionSuspended else kind is ExecutionResumed and not self.state.suspended
 
     def _check_known(self, event: Any) -> None:
         if event.task_id >= self.state.next_task_id:
@@ -399,7 +404,7 @@ class Orchestration:
     def _release_parked(self) -> None:
         parked, self._parked = self._parked, []
         for position, event in enumerate(parked):
-            if self._continuing or self.ended:
+            if self._continuing or self._code.ended:
                 # The code ended while taking them: external events among the rest belong to the next generation.
                 self._parked = [later for later in parked[position:] if isinstance(later, EventRaised)]
                 return
@@ -483,7 +488,8 @@ class Orchestration:
         if context is None or context.next_generation is None:
             raise EngineInvariantError("an instance continues as new without having asked for it")
         input_, save_events, new_version = context.next_generation
-        kept: list[AnyEvent] = [*self._recorder.unprocessed_events(), *self._parked] if save_events else []
+        # What came after the decision is never lost; what was parked comes after it, as if it had not been parked.
+        kept: list[AnyEvent] = [*(self._recorder.unprocessed_events() if save_events else ()), *self._parked]
         custom_status = self.custom_status
         self._new_generation()
         self._custom_status = custom_status
@@ -504,7 +510,7 @@ class Orchestration:
         for event in (*kept, *carried):
             if self._continuing or self.ended:
                 rest.append(event)
-            else:
+            elif not self._says_what_is_so(event):
                 self._receive(event, events)
         self._parked += rest
         return events

@@ -3,7 +3,6 @@
 import sys
 from collections import deque
 from collections.abc import Callable
-from pathlib import PurePath
 from typing import Any
 
 from perdure.core.converter import JsonConverter
@@ -17,7 +16,8 @@ from perdure.core.events import (
 )
 from perdure.core.tasks import EventTask, LeafTask, Task, TimerTask
 
-_PACKAGE = str(PurePath(__file__).parent.parent)
+_PACKAGE = __file__[: -len("core/recorder.py")]
+"""Path prefix of Perdure's own files, with its separator: a user's package may be called perdure_something."""
 
 
 class Dehydrated(BaseException):
@@ -37,6 +37,7 @@ class Recorder:
         "_waiters",
         "actions",
         "closed",
+        "continued_at",
         "converter",
         "instance_id",
         "next_task_id",
@@ -59,6 +60,8 @@ class Recorder:
         self.now_us = 0
         self.replaying = False
         self.closed = False
+        self.continued_at = ""
+        """Where the code called ``continue_as_new``; kept only while replaying, as ``sources``."""
         self._buffered: dict[str, deque[tuple[int, EventRaised]]] = {}
         self._waiters: dict[str, list[EventTask[Any]]] = {}
         self._arrivals = 0
@@ -72,9 +75,10 @@ class Recorder:
         if self.closed:
             raise Dehydrated
         self.actions.append(action)
-        self._fold(action)
         if self.replaying:
-            self.sources.append(user_source())
+            self.sources.append(user_source())  # the state takes the recorded action, not this one
+        else:
+            self._fold(action)
 
     def new_task_id(self) -> int:
         """The next sequence number."""

@@ -77,6 +77,8 @@ class InstanceState:
         """When a turn is due although no message came."""
         if self.completed is not None or self.started is None:
             return None
+        if self.idle and not self.suspended:
+            return self.now_us  # at once: what arrived meanwhile waits for an app that has the code
         if not self.begun and not self.suspended and self.started.start_at is not None:
             return self.started.start_at
         timers = self._timers

@@ -13,8 +13,12 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock, but it stands still where that one is set back: what was due once stays due."""
+
+    def __init__(self) -> None:
+        self._latest = 0
 
     def now_us(self) -> int:
         """Microseconds since the Unix epoch, UTC."""
-        return time.time_ns() // 1000
+        self._latest = max(self._latest, time.time_ns() // 1000)
+        return self._latest

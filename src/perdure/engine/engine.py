@@ -11,6 +11,7 @@ from perdure.core.effects import CancelActivities, DispatchActivity, Effect, Ins
 from perdure.core.events import TaskCompleted, TaskFailed
 from perdure.core.functions import Functions
 from perdure.core.messages import Message
+from perdure.core.state import InstanceState
 from perdure.engine.activities import ActivityExecutor, ActivityOutcome
 from perdure.engine.clock import Clock
 from perdure.engine.committer import Batch, Committer
@@ -76,6 +77,11 @@ class Engine:
     def hydrated_instances(self) -> int:
         """Instances in memory."""
         return len(self._loop.sessions)
+
+    def live_state(self, instance_id: str) -> InstanceState | None:
+        """What memory says of a hydrated instance, to look at; ``None`` where it isn't hydrated."""
+        session = self._loop.sessions.get(instance_id)
+        return session.orchestration.state if session is not None else None
 
     async def start(self) -> None:
         """Opens the store, takes its partitions, and gets everything going that history says is open.

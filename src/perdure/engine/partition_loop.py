@@ -42,6 +42,8 @@ from perdure.store.contract import InstanceRecord, InstanceRow, Segment, Store, 
 _ROUNDS = 50
 """Rounds of messages between instances within one batch; a ping-pong without end must not keep a commit from being written."""
 _LOAD_AT_ONCE = 50
+_REPLACING = frozenset({ReusePolicy.ONLY_IF_TERMINAL, ReusePolicy.REPLACE})
+"""Policies that let a start take the place of an instance that has ended."""
 
 
 class PartitionLoop:
@@ -102,8 +104,8 @@ class PartitionLoop:
 
     async def drained(self) -> None:
         """Returns when nothing is left to handle, or while paused."""
-        while (self._queue or self._ready or self._loading) and not self.paused:
-            await asyncio.sleep(0)  # noqa: ASYNC110 - at the end of the engine's life, for a turn or two
+        while (self._queue or self._ready or self._loading) and not self.paused:  # noqa: ASYNC110 - the engine ends
+            await asyncio.sleep(0)
 
     def take_all(self) -> list[Envelope]:
         """Empties the queue and stops loading, for recovery: returns everything that was not handled."""
@@ -113,6 +115,9 @@ class PartitionLoop:
             self._loader = None
         waiting = [envelope for envelopes in self._loading.values() for envelope in envelopes]
         self._loading = {}
+        for _, found in self._ready:
+            if isinstance(found, Session):
+                found.close()
         self._ready = []
         self._to_load.clear()
         waiting.extend(self._queue)
@@ -225,7 +230,7 @@ class PartitionLoop:
             if not orchestration.ended and is_start and _reuse(envelope) is ReusePolicy.REPLACE:
                 terminate = Message(instance_id, ExecutionTerminated("replaced by a new instance of the same id"))
                 self._turn(instance_id, session, [Envelope(instance_id, terminate, Origin.TIMER)], local, now_us)
-            if orchestration.ended:
+            if orchestration.ended and (envelope.purge or _reuse(envelope) in _REPLACING):
                 row = self._row(session)
                 self.sessions.drop(instance_id)
                 self._without_session(instance_id, row, rest, local, now_us)
@@ -260,7 +265,7 @@ class PartitionLoop:
             if message is None:
                 continue
             if isinstance(message.event, ExecutionStarted):
-                if row is None or message.reuse in (ReusePolicy.ONLY_IF_TERMINAL, ReusePolicy.REPLACE):
+                if row is None or message.reuse in _REPLACING:
                     self._start(instance_id, row, envelopes[position:], local, now_us)
                     return
                 self._refuse(envelope, OrchestrationRuntimeStatus(row.status), local)
@@ -337,14 +342,12 @@ class PartitionLoop:
         if turn.events is not None:
             self._stage(instance_id, session, turn, reset=reset)
             self.sessions.used(instance_id, session, now_us)
-        elif orchestration.state.wake_at is not None and any(envelope.message is None for envelope in envelopes):
-            batch.wakes.append(
-                (orchestration.state.wake_at, instance_id)
-            )  # woken for a timer that is no more: keep the next one armed
+        self._arm(instance_id, session, turn, now_us)
         if turn.messages:
             started = orchestration.started
             for number, message in enumerate(turn.messages):
-                message_id = f"{started.execution_id}/{turn.seq}/{number}"
+                # Recovery reads messages in the order of their ids, which must be the order in which they were sent.
+                message_id = f"{started.execution_id}/{turn.seq:010d}/{number:06d}"
                 local.append(Envelope(message.instance_id, message, Origin.INSTANCE, message_id=message_id))
         dispositions = iter(turn.dispositions)
         for envelope in envelopes:
@@ -365,9 +368,6 @@ class PartitionLoop:
         row = None
         if turn.projection_changed:
             row = self._row(session)
-            if row.wake_at is not None and row.wake_at != session.armed:
-                session.armed = row.wake_at
-                batch.wakes.append((row.wake_at, instance_id))
         assert turn.events is not None
         segment = Segment(turn.seq, turn.at, turn.events)
         batch.records.append(TurnRecord(instance_id=instance_id, segment=segment, row=row, reset=reset or turn.reset))
@@ -376,6 +376,19 @@ class PartitionLoop:
         batch.effects.append(turn.effects)
         batch.sessions.append(session)
         session.uncommitted += 1
+
+    def _arm(self, instance_id: str, session: Session, turn: Turn, now_us: int) -> None:
+        """Sees to it that the timer index knows the next wake-up, once this batch is durable."""
+        armed = session.armed
+        if armed is not None and armed <= now_us:
+            session.armed = None  # that entry has left the index, or is about to: it would do for no later timer
+        elif not turn.projection_changed:
+            return
+        wake_at = session.orchestration.state.wake_at
+        # Where a turn leaves something due, another one at the same state would do nothing either: it waits for its code.
+        if wake_at is not None and wake_at != session.armed and (turn.events is not None or wake_at > now_us):
+            session.armed = wake_at
+            self._committer.batch.wakes.append((wake_at, instance_id))
 
     def _row(self, session: Session) -> InstanceRow:
         orchestration = session.orchestration

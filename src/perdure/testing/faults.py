@@ -9,8 +9,7 @@ Growing ``n`` until a scenario passes untouched covers every crash point without
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
@@ -31,6 +30,7 @@ from perdure.testing.store_suite import HubStore
 
 T = TypeVar("T")
 When = Literal["before", "after", "hang"]
+FaultError = type[StoreUnavailableError] | type[LeaseLostError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Fault:
     """What happens to one call."""
 
     when: When
-    """``before`` it takes effect, ``after`` it took effect, or ``hang``: it waits for ``FaultyStore.release``, then goes on."""
-    error: type[StoreUnavailableError] | type[LeaseLostError] = StoreUnavailableError
+    """``before`` it takes effect, ``after`` it took effect, or ``hang``: it waits for ``FaultyStore.let_go``, then goes on."""
+    error: FaultError = StoreUnavailableError
 
     def __post_init__(self) -> None:
         if self.error is LeaseLostError and self.when != "before":
@@ -104,14 +104,12 @@ class SeededFaults:
         return self._random.choice(self._faults)
 
 
-def nth(n: int, *methods: str, when: When, error: type[StoreUnavailableError] | type[LeaseLostError] = StoreUnavailableError) -> NthCall:
+def nth(n: int, *methods: str, when: When, error: FaultError = StoreUnavailableError) -> NthCall:
     """One fault, at the ``n``-th call of ``methods``."""
     return NthCall(n, methods, Fault(when, error))
 
 
-def incremental(
-    *methods: str, when: When, error: type[StoreUnavailableError] | type[LeaseLostError] = StoreUnavailableError
-) -> Iterator[NthCall]:
+def incremental(*methods: str, when: When, error: FaultError = StoreUnavailableError) -> Iterator[NthCall]:
     """Plans with ``n`` = 1, 2, 3... up to and including the first that a scenario got through without meeting its fault."""
     n = 0
     fired = True
@@ -120,6 +118,23 @@ def incremental(
         plan = nth(n, *methods, when=when, error=error)
         yield plan
         fired = plan.fired
+
+
+class _FaultyChain(CommitChain):
+    """A chain in which failures are raised in the order of the commits, as a real store's are."""
+
+    __slots__ = ("raised",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.raised = asyncio.Event()
+        """The commit that broke the chain has told its caller."""
+
+    async def check_in_order(self) -> None:
+        """Like ``check``, after the failure that it tells of."""
+        if self.broken:
+            await self.raised.wait()
+        self.check()
 
 
 class FaultyStore:
@@ -132,38 +147,124 @@ class FaultyStore:
     def __init__(self, inner: HubStore, plan: Plan) -> None:
         self._inner = inner
         self._plan = plan
-        self._released = asyncio.Event()
         self._hanging = asyncio.Event()
-        self._chain = CommitChain()
-        self._last_commit: asyncio.Future[None] | None = None
+        self._let_go = asyncio.Event()
+        self._chain = _FaultyChain()
+        # Held from a commit's call until it enters the inner store. Waiters get it in the order in which they came.
+        self._entrance = asyncio.Lock()
 
     async def hanging(self) -> None:
         """Returns once a call hangs."""
         await self._hanging.wait()
 
-    def release(self) -> None:
-        """Lets the hanging calls go on, and later ones that the plan would let hang."""
-        self._released.set()
+    def let_go(self) -> None:
+        """Lets the hanging calls go on, and later ones not hang at all."""
+        self._let_go.set()
 
     async def open(self) -> HubInfo:
-        """See ``Store``."""
+        """See ``Store.open``."""
         return await self._call("open", self._inner.open)
 
     async def close(self) -> None:
-        """See ``Store``."""
+        """See ``Store.close``."""
         await self._call("close", self._inner.close)
 
     async def now(self) -> int:
-        """See ``Store``."""
+        """See ``Store.now``."""
         return await self._call("now", self._inner.now)
 
     async def acquire(self, owner: str, partitions: Sequence[int], duration: int) -> Sequence[Lease]:
-        """See ``Store``."""
+        """See ``Store.acquire``."""
         return await self._call("acquire", lambda: self._inner.acquire(owner, partitions, duration))
 
     async def renew(self, leases: Sequence[Lease], duration: int) -> Sequence[Lease]:
-        """See ``Store``."""
+        """See ``Store.renew``."""
         return await self._call("renew", lambda: self._inner.renew(leases, duration))
 
-    async def release_leases(self, leases: Sequence[Lease]) -> None:
-        """See ``Store``."""
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """See ``Store.release``."""
+        await self._call("release", lambda: self._inner.release(leases))
+
+    async def commit(self, commit: Commit) -> CommitReceipt:
+        """See ``Store.commit``."""
+        fault = self._plan.fault("commit")
+        chain = self._chain
+        try:
+            await self._enter(fault, chain)
+            await chain.check_in_order()
+            if fault is not None and fault.when != "hang":
+                # Broken before the first wait: whoever commits from now until the failure is raised fails with it.
+                chain.broken = True
+            if fault is not None and fault.when == "before":
+                await asyncio.sleep(0)
+                raise fault.raised("commit")
+            receipt = await self._inner.commit(commit)
+            if fault is not None and fault.when == "after":
+                raise fault.raised("commit")
+        except StoreError:
+            if chain.broken and self._chain is chain:
+                self._chain = _FaultyChain()
+            raise
+        finally:
+            if fault is not None:
+                chain.raised.set()
+        return receipt
+
+    async def load(self, instance_ids: Sequence[str]) -> dict[str, StoredInstance]:
+        """See ``Store.load``."""
+        return await self._call("load", lambda: self._inner.load(instance_ids))
+
+    async def inbox(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[StoredMessage]:
+        """See ``Store.inbox``."""
+        return await self._call("inbox", lambda: self._inner.inbox(partitions, after, limit))
+
+    async def with_pending(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[str]:
+        """See ``Store.with_pending``."""
+        return await self._call("with_pending", lambda: self._inner.with_pending(partitions, after, limit))
+
+    async def due(self, partitions: Sequence[int], after: tuple[int, str], limit: int) -> Sequence[tuple[int, str]]:
+        """See ``Store.due``."""
+        return await self._call("due", lambda: self._inner.due(partitions, after, limit))
+
+    async def get(self, instance_id: str, *, with_payloads: bool = False) -> InstanceRecord | None:
+        """See ``Queries.get``."""
+        return await self._call("get", lambda: self._inner.get(instance_id, with_payloads=with_payloads))
+
+    async def list(self, query: InstanceQuery) -> Sequence[InstanceRecord]:
+        """See ``Queries.list``."""
+        return await self._call("list", lambda: self._inner.list(query))
+
+    async def count(self) -> dict[str, int]:
+        """See ``Queries.count``."""
+        return await self._call("count", self._inner.count)
+
+    async def history(self, instance_id: str) -> Sequence[Segment]:
+        """See ``Queries.history``."""
+        return await self._call("history", lambda: self._inner.history(instance_id))
+
+    async def _call(self, method: str, call: Callable[[], Awaitable[T]]) -> T:
+        fault = self._plan.fault(method)
+        if fault is not None:
+            await self._hang(fault)
+            if fault.when == "before":
+                raise fault.raised(method)
+        result = await call()
+        if fault is not None and fault.when == "after":
+            raise fault.raised(method)
+        return result
+
+    async def _enter(self, fault: Fault | None, chain: _FaultyChain) -> None:
+        try:
+            async with self._entrance:
+                if fault is not None:
+                    await self._hang(fault)
+        except asyncio.CancelledError:
+            # This commit will never be written, so those behind it must not be either.
+            chain.broken = True
+            chain.raised.set()
+            raise
+
+    async def _hang(self, fault: Fault) -> None:
+        if fault.when == "hang":
+            self._hanging.set()
+            await self._let_go.wait()

@@ -68,7 +68,6 @@ class ActivityExecutor:
         self._queued = 0
         self._running = 0
         self._closing = False
-        self._closed = False
         self._idle: Future[None] | None = None
 
     def start(self, loop: AbstractEventLoop) -> None:
@@ -120,7 +119,7 @@ class ActivityExecutor:
         else:
             tasks[key] = job
         lane = self._lanes[function.pool]
-        if self._running < self._max_concurrent and lane.running < lane.pool.capacity and not lane.backlog:
+        if self._running < self._max_concurrent and lane.running < lane.pool.capacity:
             self._running += 1
             lane.start(job)
         else:
@@ -156,6 +155,7 @@ class ActivityExecutor:
         for lane in self._lanes.values():
             lane.backlog.clear()
         self._queued = 0
+        self._refused.clear()
         await self._wait_until_idle(grace.total_seconds())
         for job in jobs:
             if job.phase is Phase.RUNNING:
@@ -163,15 +163,13 @@ class ActivityExecutor:
                 self._lanes[job.function.pool].pool.stop(job)
         patience = self._kill_grace + _MARGIN
         await self._wait_until_idle(patience)
-        self._closed = True
-        self._live.clear()
         for lane in self._lanes.values():
             hanging = await lane.pool.close(patience)
             if hanging:
                 logger.warning("activities that couldn't be stopped are left behind: %s", ", ".join(sorted(hanging)))
 
     async def _wait_until_idle(self, seconds: float) -> None:
-        if self._running == 0 and not self._refused:
+        if self._running == 0:
             return
         idle = self._idle = self._loop.create_future()
         timer = self._loop.call_later(seconds, _resolve, idle)
@@ -236,7 +234,7 @@ class ActivityExecutor:
         self._fill_slots()
         if self._running == 0 and self._idle is not None:
             _resolve(self._idle)
-        if outcomes and not self._closed:
+        if outcomes:
             self._on_outcomes(outcomes)
 
     def _forget(self, work: DispatchActivity) -> None:

@@ -1,11 +1,14 @@
 """The main function of a worker process: one request, one reply, until the engine closes the connection or is gone."""
 
 import importlib
+import os
 import pickle
 import signal
+import threading
 from collections.abc import Callable
 from functools import reduce
-from multiprocessing.connection import Connection
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from perdure.core.converter import JsonConverter
@@ -64,6 +67,7 @@ def main(connection: Connection, max_payload_bytes: int) -> None:
     signal.signal(signal.SIGTERM, worker.cancel)
     # Ctrl-C reaches the whole process group; it is the engine that decides what becomes of its activities.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_engine, name="perdure-engine-watch", daemon=True).start()
     try:
         connection.send_bytes(encode(Reply()))
         while True:
@@ -71,3 +75,11 @@ def main(connection: Connection, max_payload_bytes: int) -> None:
             connection.send_bytes(encode(worker.answer(request)))
     except (EOFError, OSError):
         return  # The engine has closed the connection, or is gone.
+
+
+def _end_with_engine() -> None:
+    """Ends the process, whatever it is doing, when the engine has died: its activity will be run again elsewhere."""
+    engine = parent_process()
+    if engine is not None:
+        wait([engine.sentinel])
+        os._exit(1)

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,10 +40,12 @@ class Lane:
 
         return self._thread.submit(on_thread)
 
-    def close(self) -> asyncio.Future[None]:
-        """Finishes what is queued, then closes the connection and ends the thread. Nothing may follow."""
+    def close(self, behind: Sequence["Lane"] = ()) -> asyncio.Future[None]:
+        """Finishes what is queued, then closes the connection, after those of ``behind``, and ends the thread."""
 
         def work() -> None:
+            for lane in behind:
+                lane.join()
             if self._connection is not None:
                 self._connection.close()
 

@@ -43,13 +43,13 @@ class _Lanes:
     queries: Lane
 
     async def close(self) -> None:
-        lanes = (self.queries, self.reader, self.writer)
-        closed = [lane.close() for lane in lanes]
+        readers = (self.queries, self.reader)
+        # The last connection to close moves the write-ahead log into the database; it must be the one that can write.
+        closed = [*(lane.close() for lane in readers), self.writer.close(behind=readers)]
         try:
             await asyncio.gather(*closed)
         finally:
-            for lane in lanes:
-                lane.join()
+            self.writer.join()
 
 
 class SqliteStore:

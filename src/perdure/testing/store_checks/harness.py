@@ -105,9 +105,10 @@ def message(message_id: str, instance_id: str = "a", partition: int = 0) -> Stor
 @asynccontextmanager
 async def refused(error: type[PerdureError], text: str = "") -> AsyncGenerator[None]:
     """The block must raise ``error`` or a subclass, with ``text`` in its message."""
+    caught: PerdureError | None = None
     try:
         yield
     except error as raised:
-        assert text in str(raised), str(raised)
-        return
-    raise AssertionError(f"{error.__name__} was expected, but nothing was raised")
+        caught = raised
+    assert caught is not None, f"{error.__name__} was expected, but nothing was raised"
+    assert text in str(caught), str(caught)

@@ -1,6 +1,8 @@
 """Ownership of partitions, and fencing."""
 
-from perdure.store.contract import Commit, Lease, TurnRecord
+# ruff: noqa: D103 - the name of each check is the sentence that it proves
+
+from perdure.store.contract import Commit, Lease, StoredMessage, TurnRecord
 from perdure.store.errors import LeaseLostError
 from perdure.testing.store_checks.harness import HOUR, SECOND, StoreHarness, first_turn, message, next_turn, opened, refused, row
 
@@ -103,7 +105,7 @@ async def a_stale_commit_writes_nothing(harness: StoreHarness) -> None:
         before = await hub.store.load(["a", "b"])
         last = hub.leases[-1].partition
         [current] = await hub.store.acquire("engine-1", [last], HOUR)
-        commits = [
+        commits: list[tuple[list[TurnRecord], list[StoredMessage], list[str]]] = [
             ([next_turn("a", 2)], [], []),
             ([TurnRecord(instance_id="a", row=row("a", status="Completed"))], [], []),
             ([TurnRecord(instance_id="a", reset=True)], [], []),

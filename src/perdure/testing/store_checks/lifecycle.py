@@ -1,5 +1,7 @@
 """Opening, closing, and what survives it."""
 
+# ruff: noqa: D103 - the name of each check is the sentence that it proves
+
 import asyncio
 from collections.abc import Awaitable
 

@@ -1,5 +1,7 @@
 """What clients, the CLI and the dashboard ask."""
 
+# ruff: noqa: D103 - the name of each check is the sentence that it proves
+
 from perdure.store.contract import InstanceQuery, TurnRecord
 from perdure.testing.store_checks.harness import OpenHub, StoreHarness, first_turn, next_turn, opened, row, segment
 
@@ -25,7 +27,9 @@ async def payloads_are_the_first_and_last_segment_of_the_generation(harness: Sto
         await hub.commit(first_turn("a"), next_turn("a", 2))
         await hub.commit(first_turn("b"), TurnRecord(instance_id="c", row=row("c")))
         await hub.commit(
-            TurnRecord(instance_id="a", row=row("a", first_seq=3), segment=segment(3), reset=True), next_turn("a", 4), next_turn("a", 5)
+            TurnRecord(instance_id="a", row=row("a", first_seq=3), segment=segment(3), reset=True),
+            next_turn("a", 4),
+            next_turn("a", 5),
         )
         records = await hub.store.list(InstanceQuery(with_payloads=True))
         assert [(record.first, record.last) for record in records] == [

@@ -1,5 +1,7 @@
 """What the engine reads: hydration, recovery, timers."""
 
+# ruff: noqa: D103 - the name of each check is the sentence that it proves
+
 from perdure.store.contract import TurnRecord
 from perdure.testing.store_checks.harness import StoreHarness, first_turn, message, next_turn, opened, row, segment
 
@@ -24,7 +26,9 @@ async def load_leaves_the_histories_of_ended_instances_alone(harness: StoreHarne
         for status in (*ended, *going):
             await hub.commit(first_turn(status, status=status))
         loaded = await hub.store.load([*ended, *going])
-        assert {key: len(instance.segments) for key, instance in loaded.items()} == dict.fromkeys(ended, 0) | dict.fromkeys(going, 1)
+        assert {key: len(instance.segments) for key, instance in loaded.items()} == dict.fromkeys(ended, 0) | dict.fromkeys(
+            going, 1
+        )
         # What was left out is still there for queries.
         assert await hub.seqs("Completed") == [1]
 
@@ -48,7 +52,9 @@ async def a_long_history_comes_back_in_order(harness: StoreHarness) -> None:
 async def payloads_come_back_byte_for_byte(harness: StoreHarness) -> None:
     payloads = [b"", bytes(range(256)), "grün 🚀 \\u0000".encode(), b"\xff\xfe\x00\xc3", b"x" * (2 << 20), b""]
     async with opened(harness) as hub:
-        await hub.commit(TurnRecord(instance_id="a", row=row("a")), TurnRecord(instance_id="e", row=row("e"), segment=segment(1, b"")))
+        await hub.commit(
+            TurnRecord(instance_id="a", row=row("a")), TurnRecord(instance_id="e", row=row("e"), segment=segment(1, b""))
+        )
         for seq, payload in enumerate(payloads, 1):
             await hub.commit(TurnRecord(instance_id="a", segment=segment(seq, payload)))
         wanted = [segment(seq, payload) for seq, payload in enumerate(payloads, 1)]
@@ -62,7 +68,19 @@ async def payloads_come_back_byte_for_byte(harness: StoreHarness) -> None:
 
 
 async def texts_come_back_character_for_character(harness: StoreHarness) -> None:
-    texts = ["grün", "日本語 🚀", "it's \"quoted\" \\ / \t\n", "100%_*?[a]", "123", "1e5", "null", "true", '{"a":[1]}', "é", "e\u0301"]
+    texts = [
+        "grün",
+        "日本語 🚀",
+        'it\'s "quoted" \\ / \t\n',
+        "100%_*?[a]",
+        "123",
+        "1e5",
+        "null",
+        "true",
+        '{"a":[1]}',
+        "é",
+        "e\u0301",
+    ]
     async with opened(harness) as hub:
         rows = [
             row(text, name=text, version=text, custom_status=text, parent_id=text, execution_id=text, tags={text: text})

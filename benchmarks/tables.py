@@ -1,0 +1,350 @@
+"""Writes measured figures into a document: ``python -m benchmarks.tables RESULTS.jsonl docs/explanation/performance.md``.
+
+A table goes between ``<!-- table: NAME -->`` and ``<!-- end of table -->``; everything else is left as it is. A table whose
+figures the results don't have stays too, so that a run of a few workloads can refresh their rows' tables only.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One promise, and where its figure is found."""
+
+    what: str
+    promised: str
+    workload: str
+    parameters: dict[str, Any]
+    figure: Callable[[Line], float]
+    unit: str
+    kept: Callable[[float], bool]
+
+
+def _lone_overhead(line: Line) -> float:
+    return line["us_per_unit"] - line["machine"]["fdatasync_us"]
+
+
+def _cpu(line: Line) -> float:
+    return line["cpu_us_per_unit"]
+
+
+def _value(line: Line) -> float:
+    return line["value"]
+
+
+BUDGETS = (
+    Budget(
+        "chained activity under load (200 x 20)",
+        "≤ 40 µs of CPU",
+        "chain",
+        {"instances": 200, "activities": "async"},
+        _cpu,
+        "µs",
+        lambda us: us <= 40,
+    ),
+    Budget(
+        "the same, throughput",
+        "≥ 25,000/s",
+        "chain",
+        {"instances": 200, "activities": "async"},
+        _value,
+        "/s",
+        lambda rate: rate >= 25_000,
+    ),
+    Budget(
+        "fan-out activity, 10,000 wide",
+        "≤ 25 µs of CPU",
+        "fan_out",
+        {"width": 10_000, "activities": "async"},
+        _cpu,
+        "µs",
+        lambda us: us <= 25,
+    ),
+    Budget(
+        "fan-out activity, 100,000 wide",
+        "≤ 25 µs of CPU (linear)",
+        "fan_out",
+        {"width": 100_000},
+        _cpu,
+        "µs",
+        lambda us: us <= 25,
+    ),
+    Budget(
+        "lone chain, per step, beyond one fdatasync",
+        "≤ 250 µs",
+        "chain",
+        {"instances": 1, "steps": 100, "activities": "async"},
+        _lone_overhead,
+        "µs",
+        lambda us: us <= 250,
+    ),
+    Budget(
+        "start + one activity + complete", "≥ 15,000/s", "starts", {"answers": "none"}, _value, "/s", lambda rate: rate >= 15_000
+    ),
+    Budget(
+        "replay on rehydration, chain",
+        "≥ 150,000 events/s",
+        "replay",
+        {"history": "chain"},
+        _value,
+        "/s",
+        lambda rate: rate >= 150_000,
+    ),
+    Budget(
+        "replay on rehydration, fan-out",
+        "≥ 150,000 events/s",
+        "replay",
+        {"history": "fan_out"},
+        _value,
+        "/s",
+        lambda rate: rate >= 150_000,
+    ),
+    Budget(
+        "100,000 dormant: RAM per instance after a restart",
+        "none",
+        "dormant",
+        {"instances": 100_000, "waiting_for": "event"},
+        lambda line: line["restart_rss_bytes_per_instance"],
+        "bytes",
+        lambda size: size < 32,
+    ),
+    Budget(
+        "100,000 dormant: restart, from the start of the process",
+        "≤ 2 s",
+        "dormant",
+        {"instances": 100_000, "waiting_for": "timer"},
+        lambda line: line["restart_process_seconds"],
+        "s",
+        lambda seconds: seconds <= 2,
+    ),
+    Budget(
+        "chain of 10,000: CPU of the last 1,000 steps over that of the first",
+        "flat",
+        "chain",
+        {"steps": 10_000},
+        lambda line: line["last_over_first_cpu"],
+        "x",
+        lambda ratio: ratio <= 1.15,
+    ),
+    Budget(
+        "SIGKILL in 200 x 20: completed activities lost",
+        "0",
+        "recovery",
+        {},
+        lambda line: line["completed_activities_lost"] + line["instances_lost"] + line["steps_never_run"],
+        "",
+        lambda lost: lost == 0,
+    ),
+)
+
+
+def budgets(lines: list[Line]) -> list[str]:
+    """The design's budgets against the measured figures."""
+    rows = [_row("what", "budget", "measured", "kept"), _row("---", "---", "---:", "---")]
+    for budget in BUDGETS:
+        line = next((line for line in lines if _is_of(line, budget)), None)
+        if line is not None:
+            figure = budget.figure(line)
+            rows.append(
+                _row(
+                    budget.what,
+                    budget.promised,
+                    f"{_number(figure)} {budget.unit}".strip(),
+                    "yes" if budget.kept(figure) else "**no**",
+                )
+            )
+    return rows
+
+
+def results(lines: list[Line]) -> list[str]:
+    """Every workload's medians."""
+    header = (
+        "workload",
+        "parameters",
+        "unit",
+        "per second",
+        "µs",
+        "CPU µs",
+        "commits",
+        "payload bytes",
+        "bytes to disk",
+        "of the floor",
+        "of its CPU",
+    )
+    rows = [_row(*header), _row("---", "---", "---", *["---:"] * 8)]
+    rows += [
+        _row(
+            line["workload"],
+            _parameters(line),
+            line["unit"],
+            _number(line["value"]),
+            _number(line["us_per_unit"]),
+            _number(line["cpu_us_per_unit"]),
+            _number(line["commits_per_unit"]),
+            _number(line["payload_bytes_per_unit"]),
+            _number(line["disk_bytes_per_unit"]),
+            f"{line['ratio_to_floor']:.2f} x" if "ratio_to_floor" in line else "",
+            f"{1 / line['cpu_ratio_to_floor']:.1f} x" if "cpu_ratio_to_floor" in line else "",
+        )
+        for line in lines
+        if line.get("variant") == "perdure" and line["workload"] in ("chain", "starts", "hello_cities", "fan_out", "replay")
+    ]
+    return rows if len(rows) > 2 else []
+
+
+def dormant(lines: list[Line]) -> list[str]:
+    """What waiting instances cost, and a restart with them."""
+    figures = {
+        "rss_bytes_per_instance_dehydrated": "RSS that stays in the process that started them, bytes per instance",
+        "python_objects_per_instance_dehydrated": "of that, Python objects alive per instance",
+        "restart_rss_bytes_per_instance": "RSS after a restart, above that of an empty hub, bytes per instance",
+        "disk_bytes_per_instance": "on disk, bytes per instance",
+        "restart_process_seconds": "fresh process until the hub is open, s",
+        "restart_hub_seconds": "of that, opening the hub, s",
+        "wake_one_ms": "waking one: from `raise_event` to its completion, ms",
+    }
+    return _transposed(
+        [line for line in lines if line.get("workload") == "dormant"], figures, "waiting_for", "100,000 instances waiting for"
+    )
+
+
+def recovery(lines: list[Line]) -> list[str]:
+    """What a SIGKILL costs."""
+    figures = {
+        "seconds_until_all_done": "from the restart to all done, s (start of Python included)",
+        "completed_before_kill": "activities completed before the kill, of 4,000",
+        "completed_activities_lost": "completed activities lost",
+        "instances_lost": "instances lost",
+        "activities_run_twice": "activities run twice",
+    }
+    return _transposed([line for line in lines if line.get("workload") == "recovery"], figures, "instances", "instances")
+
+
+def costs(lines: list[Line]) -> list[str]:
+    """The cost model: CPU by part, commits and bytes, per unit."""
+    profiles = [line for line in lines if "profile" in line]
+    if not profiles:
+        return []
+    parts = sorted({part for line in profiles for part in line["cpu_us_by_part"]}, key=lambda part: -_part(profiles[0], part))
+    rows = [
+        _row("per unit", *(f"{line['profile']} ({line['unit']})" for line in profiles)),
+        _row("---", *["---:"] * len(profiles)),
+    ]
+    rows += [_row(part, *(_number(_part(line, part)) for line in profiles)) for part in parts]
+    rows.append(_row("**CPU µs, all threads**", *(f"**{_number(line['cpu_us'])}**" for line in profiles)))
+    for key, name in (
+        ("commits_per_unit", "commits"),
+        ("payload_bytes_per_unit", "payload bytes"),
+        ("disk_bytes_per_unit", "bytes to disk"),
+    ):
+        rows.append(_row(name, *(_number(line[key]) for line in profiles)))
+    return rows
+
+
+def functions(lines: list[Line]) -> list[str]:
+    """The dearest functions of a chained step under load."""
+    line = next((line for line in lines if line.get("profile") == "chain"), None)
+    if line is None:
+        return []
+    rows = [_row("function", "calls per step", "own µs (profiled)", "with callees"), _row("---", "---:", "---:", "---:")]
+    rows += [
+        _row(f"`{entry['function']}`", entry["calls_per_unit"], entry["own_us"], entry["with_callees_us"])
+        for entry in line["top"]
+    ]
+    return rows
+
+
+def where(lines: list[Line]) -> list[str]:
+    """The machine and the code."""
+    line = next((line for line in lines if "machine" in line and "revision" in line), None)
+    if line is None:
+        return []
+    machine = line["machine"]
+    return [
+        (
+            f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, {machine['file_system']}, one fdatasync of 4 KiB "
+            f"{machine['fdatasync_us']} µs; Python {machine['python']}, SQLite {machine['sqlite']}, {line['loop']}; revision "
+            f"{line['revision']}; load at the beginning {machine['load']}."
+        )
+    ]
+
+
+TABLES: dict[str, Callable[[list[Line]], list[str]]] = {
+    "machine": where,
+    "budgets": budgets,
+    "results": results,
+    "dormant": dormant,
+    "recovery": recovery,
+    "costs": costs,
+    "functions": functions,
+}
+
+
+def fill(document: str, lines: list[Line]) -> str:
+    """The document with fresh tables.
+
+    Raises:
+        KeyError: it asks for a table that doesn't exist.
+    """
+
+    def table(found: re.Match[str]) -> str:
+        rows = TABLES[found["name"]](lines)
+        return "\n".join([found["begin"], "", *rows, "", found["end"]]) if rows else found[0]
+
+    marked = re.compile(r"(?P<begin><!-- table: (?P<name>\w+) -->)\n.*?(?P<end><!-- end of table -->)", re.DOTALL)
+    return marked.sub(table, document)
+
+
+def _transposed(lines: list[Line], figures: dict[str, str], parameter: str, title: str) -> list[str]:
+    if not lines:
+        return []
+    rows = [_row(title, *(str(line["parameters"][parameter]) for line in lines)), _row("---", *["---:"] * len(lines))]
+    return rows + [_row(name, *(_number(line[key]) for line in lines)) for key, name in figures.items()]
+
+
+def _is_of(line: Line, budget: Budget) -> bool:
+    if line.get("workload") != budget.workload or line.get("variant") != "perdure":
+        return False
+    return all(line["parameters"].get(name) == value for name, value in budget.parameters.items())
+
+
+def _parameters(line: Line) -> str:
+    return ", ".join(
+        f"{name} {value:,}" if isinstance(value, int) and value is not True else f"{name} {value}"
+        for name, value in line["parameters"].items()
+    )
+
+
+def _part(line: Line, part: str) -> float:
+    return line["cpu_us_by_part"].get(part, 0.0)
+
+
+def _number(value: float) -> str:
+    if value == 0 or abs(value) >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def main() -> None:
+    """Rewrites the document in place."""
+    if len(sys.argv) != 3:
+        raise SystemExit("usage: python -m benchmarks.tables RESULTS.jsonl DOCUMENT.md")
+    lines = [json.loads(line) for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()]
+    document = Path(sys.argv[2])
+    document.write_text(fill(document.read_text(encoding="utf-8"), lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

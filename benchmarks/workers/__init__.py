@@ -1,0 +1,1 @@
+"""Processes that a workload starts, kills and restarts."""

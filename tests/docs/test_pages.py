@@ -1,0 +1,43 @@
+"""What the documentation tool would say about links and navigation, and more, without the tool."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs import pages
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name_of)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in pages.links(page):
+        assert not re.match(r"[a-z]+:", link), f"{link}: the documentation is complete without the network"
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_file(), f"{link} leads nowhere"
+        assert pages.DOCS in target.parents, f"{link} leads out of the documentation, where the built site can't follow"
+        assert not anchor or anchor in pages.anchors(target), f"{link}: there is no such heading"
+
+
+def test_navigation_has_every_page_once() -> None:
+    entries = pages.navigation()
+    assert sorted(entries) == sorted(pages.name_of(page) for page in pages.PAGES)
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name_of)
+def test_every_page_begins_with_its_only_title(page: Path) -> None:
+    lines = pages.prose(page).splitlines()
+    assert lines[0].startswith("# ")
+    assert [line for line in lines if line.startswith("# ")] == lines[:1]
+
+
+def test_the_index_of_decisions_names_each_one_and_each_has_the_same_parts() -> None:
+    records = sorted((pages.DOCS / "decisions").glob("0*.md"))
+    numbers = [record.name[:4] for record in records]
+    assert numbers == [f"{number:04}" for number in range(1, len(records) + 1)], "numbers are given out once, without holes"
+    index = pages.links(pages.DOCS / "decisions" / "README.md")
+    assert index == [record.name for record in records]
+    for record in records:
+        text = record.read_text(encoding="utf-8").lower()
+        for part in ("## context", "## options", "## decision", "## consequences", "## how to reverse"):
+            assert part in text, f"{record.name} lacks '{part}'"
