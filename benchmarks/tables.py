@@ -8,142 +8,9 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-Line = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """One promise, and where its figure is found."""
-
-    what: str
-    promised: str
-    workload: str
-    parameters: dict[str, Any]
-    figure: Callable[[Line], float]
-    unit: str
-    kept: Callable[[float], bool]
-
-
-def _lone_overhead(line: Line) -> float:
-    return line["us_per_unit"] - line["machine"]["fdatasync_us"]
-
-
-def _cpu(line: Line) -> float:
-    return line["cpu_us_per_unit"]
-
-
-def _value(line: Line) -> float:
-    return line["value"]
-
-
-BUDGETS = (
-    Budget(
-        "chained activity under load (200 x 20)",
-        "≤ 40 µs of CPU",
-        "chain",
-        {"instances": 200, "activities": "async"},
-        _cpu,
-        "µs",
-        lambda us: us <= 40,
-    ),
-    Budget(
-        "the same, throughput",
-        "≥ 25,000/s",
-        "chain",
-        {"instances": 200, "activities": "async"},
-        _value,
-        "/s",
-        lambda rate: rate >= 25_000,
-    ),
-    Budget(
-        "fan-out activity, 10,000 wide",
-        "≤ 25 µs of CPU",
-        "fan_out",
-        {"width": 10_000, "activities": "async"},
-        _cpu,
-        "µs",
-        lambda us: us <= 25,
-    ),
-    Budget(
-        "fan-out activity, 100,000 wide",
-        "≤ 25 µs of CPU (linear)",
-        "fan_out",
-        {"width": 100_000},
-        _cpu,
-        "µs",
-        lambda us: us <= 25,
-    ),
-    Budget(
-        "lone chain, per step, beyond one fdatasync",
-        "≤ 250 µs",
-        "chain",
-        {"instances": 1, "steps": 100, "activities": "async"},
-        _lone_overhead,
-        "µs",
-        lambda us: us <= 250,
-    ),
-    Budget(
-        "start + one activity + complete", "≥ 15,000/s", "starts", {"answers": "none"}, _value, "/s", lambda rate: rate >= 15_000
-    ),
-    Budget(
-        "replay on rehydration, chain",
-        "≥ 150,000 events/s",
-        "replay",
-        {"history": "chain"},
-        _value,
-        "/s",
-        lambda rate: rate >= 150_000,
-    ),
-    Budget(
-        "replay on rehydration, fan-out",
-        "≥ 150,000 events/s",
-        "replay",
-        {"history": "fan_out"},
-        _value,
-        "/s",
-        lambda rate: rate >= 150_000,
-    ),
-    Budget(
-        "100,000 dormant: RAM per instance after a restart",
-        "none",
-        "dormant",
-        {"instances": 100_000, "waiting_for": "event"},
-        lambda line: line["restart_rss_bytes_per_instance"],
-        "bytes",
-        lambda size: size < 32,
-    ),
-    Budget(
-        "100,000 dormant: restart, from the start of the process",
-        "≤ 2 s",
-        "dormant",
-        {"instances": 100_000, "waiting_for": "timer"},
-        lambda line: line["restart_process_seconds"],
-        "s",
-        lambda seconds: seconds <= 2,
-    ),
-    Budget(
-        "chain of 10,000: CPU of the last 1,000 steps over that of the first",
-        "flat",
-        "chain",
-        {"steps": 10_000},
-        lambda line: line["last_over_first_cpu"],
-        "x",
-        lambda ratio: ratio <= 1.15,
-    ),
-    Budget(
-        "SIGKILL in 200 x 20: completed activities lost",
-        "0",
-        "recovery",
-        {},
-        lambda line: line["completed_activities_lost"] + line["instances_lost"] + line["steps_never_run"],
-        "",
-        lambda lost: lost == 0,
-    ),
-)
+from benchmarks.budgets import BUDGETS, Budget, Line
 
 
 def budgets(lines: list[Line]) -> list[str]:
@@ -228,6 +95,21 @@ def recovery(lines: list[Line]) -> list[str]:
     return _transposed([line for line in lines if line.get("workload") == "recovery"], figures, "instances", "instances")
 
 
+def peers(lines: list[Line]) -> list[str]:
+    """Other engines that ran in turns with Perdure."""
+    ran = [line for line in lines if "perdure_over_this" in line and not line["variant"].startswith("perdure@")]
+    if not ran:
+        return []
+    rows = [
+        _row("workload", "parameters", "engine", "its rate /s", "its CPU µs", "Perdure is faster by"),
+        _row("---", "---", "---", *["---:"] * 3),
+    ]
+    for line in ran:
+        figures = (_number(line["value"]), _number(line["cpu_us_per_unit"]), f"{_number(line['perdure_over_this'])} x")
+        rows.append(_row(line["workload"], _parameters(line), line["variant"], *figures))
+    return rows
+
+
 def costs(lines: list[Line]) -> list[str]:
     """The cost model: CPU by part, commits and bytes, per unit."""
     profiles = [line for line in lines if "profile" in line]
@@ -283,6 +165,7 @@ TABLES: dict[str, Callable[[list[Line]], list[str]]] = {
     "results": results,
     "dormant": dormant,
     "recovery": recovery,
+    "peers": peers,
     "costs": costs,
     "functions": functions,
 }

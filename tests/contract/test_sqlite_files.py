@@ -276,3 +276,18 @@ async def test_the_write_ahead_log_stays_bounded(tmp_path: Path) -> None:
             await hub.commit(TurnRecord(instance_id="b", row=row("b"), segment=segment(1, b"x" * (1 << 20)), reset=True))
         log = tmp_path / "hub.db-wal"
         assert log.stat().st_size < 24 << 20
+
+
+async def test_opening_ends_the_leases_of_an_owner_that_was_killed(tmp_path: Path) -> None:
+    for_ever = 10**15
+    killed = SqliteStore(tmp_path / "hub.db")
+    await killed.open()
+    before = await killed.acquire("killed", [0, 1], for_ever)
+    await killed.close()  # without release, as after a kill
+    store = SqliteStore(tmp_path / "hub.db")
+    await store.open()
+    try:
+        after = await store.acquire("next", [0, 1], for_ever)
+        assert [lease.epoch for lease in after] == [lease.epoch + 1 for lease in before]
+    finally:
+        await store.close()

@@ -1,5 +1,6 @@
 """What the documentation tool would say about links and navigation, and more, without the tool."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -39,5 +40,25 @@ def test_the_index_of_decisions_names_each_one_and_each_has_the_same_parts() -> 
     assert index == [record.name for record in records]
     for record in records:
         text = record.read_text(encoding="utf-8").lower()
-        for part in ("## context", "## options", "## decision", "## consequences", "## how to reverse"):
+        for part in ("## context", "## options", "## decision", "## consequences", "reverse"):
             assert part in text, f"{record.name} lacks '{part}'"
+
+
+_PLACE = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name_of)
+def test_every_place_in_the_code_that_a_page_names_exists(page: Path) -> None:
+    for file, name in _PLACE.findall(page.read_text(encoding="utf-8")):
+        nodes: list[ast.AST] = [ast.parse((pages.ROOT / "src" / "perdure" / file).read_text(encoding="utf-8"))]
+        for part in name.split("."):
+            bodies = [child for node in nodes for child in getattr(node, "body", [])]
+            nodes = [child for child in bodies if getattr(child, "name", None) == part]
+            assert nodes, f"{file} has no {name}"
+
+
+def test_the_way_of_a_message_has_ten_hops() -> None:
+    text = (pages.DOCS / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    hops = re.findall(r"^(\d+)\. (.*(?:\n +.*)*)", text, re.MULTILINE)
+    assert [int(number) for number, _ in hops] == list(range(1, 11))
+    assert all(_PLACE.search(hop) for _, hop in hops)

@@ -110,6 +110,12 @@ class ExecutionTerminated(HistoryEvent, frozen=True, gc=False):
     recursive: bool = False
 
 
+class ExecutionRewound(HistoryEvent, frozen=True, gc=False):
+    """The failed instance goes on: the turn in which it failed was undone."""
+
+    reason: str | None = None
+
+
 # --- actions: what the code asked for -----------------------------------------------------------------------------
 
 
@@ -155,7 +161,7 @@ class ExecutionCompleted(HistoryEvent, frozen=True, gc=False):
 
 
 Completion = TaskCompleted | TaskFailed | SubOrchestrationInstanceCompleted | SubOrchestrationInstanceFailed | TimerFired
-IncomingEvent = ExecutionStarted | Completion | EventRaised | ExecutionSuspended | ExecutionResumed | ExecutionTerminated
+IncomingEvent = ExecutionStarted | Completion | EventRaised | ExecutionSuspended | ExecutionResumed | ExecutionTerminated | ExecutionRewound
 Action = TaskScheduled | TimerCreated | TimerCanceled | SubOrchestrationInstanceCreated | ExecutionCompleted
 AnyEvent = OrchestratorStarted | IncomingEvent | Action
 

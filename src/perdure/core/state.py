@@ -13,6 +13,7 @@ from perdure.core.events import (
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
+    ExecutionRewound,
     ExecutionStarted,
     ExecutionSuspended,
     ExecutionTerminated,
@@ -155,7 +156,7 @@ class InstanceState:
         self.completed = event
         self.status = next_status(self.status, _END_CAUSES[event.status])
 
-    def _nothing(self, event: EventRaised | ExecutionTerminated) -> None:
+    def _nothing(self, event: EventRaised | ExecutionTerminated | ExecutionRewound) -> None:
         """Only the code cares."""
 
     def _begin_if_ready(self) -> None:
@@ -181,5 +182,6 @@ class InstanceState:
         ExecutionSuspended: _suspended,
         ExecutionResumed: _resumed,
         ExecutionTerminated: _nothing,
+        ExecutionRewound: _nothing,
         ExecutionCompleted: _ended,
     }

@@ -19,13 +19,13 @@ from perdure.engine.envelopes import Envelope, Origin
 from perdure.engine.errors import CommitFailedError, EngineStoppedError
 from perdure.engine.hooks import EngineHooks
 from perdure.engine.partition_loop import PartitionLoop
-from perdure.engine.recovery import ActivityKey, Recovery, activity_key
+from perdure.engine.recovery import ActivityKey, Recovery, activity_key, outcome_keys
 from perdure.engine.settings import EngineSettings
 from perdure.engine.timers import Timers
 from perdure.engine.waiters import Waiters
 from perdure.engine.watchdog import Watchdog
 from perdure.store.contract import Lease, Store
-from perdure.store.errors import StoreUnavailableError
+from perdure.store.errors import HubInUseError, StoreUnavailableError
 
 _FOREVER_US = 100 * 365 * 24 * 3600 * 1_000_000
 """The stores of today have one owner at a time and prove it when they are opened, so a lease needs no renewal."""
@@ -93,6 +93,8 @@ class Engine:
         try:
             self._partitions = list(range(hub.partition_count))
             self._leases = await self._store.acquire(self._owner, self._partitions, _FOREVER_US)
+            if len(self._leases) < len(self._partitions):
+                raise HubInUseError("another engine owns partitions of this hub, and this kind of store allows only one. Stop it first.")
             self._committer = Committer(self._store, lambda: self._leases, self._released, self._commit_failed)
             self._loop = PartitionLoop(
                 store=self._store,
@@ -113,7 +115,7 @@ class Engine:
                 lambda after, limit: self._store.due(self._partitions, after, limit),
                 self._failed,
             )
-            recovery = await self._begin([])
+            recovery = await self._begin()
         except BaseException:
             await self._store.close()
             raise
@@ -273,11 +275,12 @@ class Engine:
             self._shut(stopped)
             self._hooks.stopped(error)
             return
+        self._loop.post(kept)  # it is paused: they wait there, also if this recovery is overtaken by another failure
         if self._recovering is not None:
             self._recovering.cancel()
-        self._recovering = self._supervised(self._recover(error, kept))
+        self._recovering = self._supervised(self._recover(error))
 
-    async def _recover(self, error: BaseException, kept: list[Envelope]) -> None:
+    async def _recover(self, error: BaseException) -> None:
         attempt = 0
         while True:
             attempt += 1
@@ -285,26 +288,23 @@ class Engine:
             await asyncio.sleep(min(0.05 * 2 ** (attempt - 1), self._settings.max_retry_delay.total_seconds()))
             await self._committer.drained()  # what is still being written must be visible to what is read next
             try:
-                recovery = await self._begin(kept)
+                recovery = await self._begin()
             except StoreUnavailableError as again:
                 error = again
             else:
                 self._go_on(recovery)
                 return
 
-    async def _begin(self, kept: list[Envelope]) -> Recovery:
-        """Reads the messages and timers that are open. ``kept`` are envelopes from before that still matter."""
+    async def _begin(self) -> Recovery:
+        """Reads the messages and timers that are open. What is queued up already still matters."""
         held: set[ActivityKey] = set()
-        for envelope in kept:
-            message = envelope.message
-            if message is not None and isinstance(message.event, TaskCompleted | TaskFailed):
-                held.add((message.instance_id, message.execution_id or "", message.generation, message.event.task_id))
         recovery = Recovery(self._store, self._partitions, self._activities.dispatch, held)
         inbox = await recovery.inbox()
         await self._timers.start()
+        held.update(outcome_keys(self._loop.waiting))
         self._held = held
         self._recovery = recovery
-        self._loop.post([*inbox, *kept])
+        self._loop.post(inbox)
         return recovery
 
     def _go_on(self, recovery: Recovery) -> None:

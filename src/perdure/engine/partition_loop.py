@@ -92,6 +92,11 @@ class PartitionLoop:
         """Envelopes that wait for their turn."""
         return len(self._queue)
 
+    @property
+    def waiting(self) -> Iterable[Envelope]:
+        """Them, to look at."""
+        return self._queue
+
     def post(self, envelopes: Iterable[Envelope]) -> None:
         """Queues envelopes; they are handled in this order, instance by instance."""
         self._queue.extend(envelopes)

@@ -1,8 +1,9 @@
 """After a start or a failed commit: what the store says is open gets going again. History decides, memory is not asked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from perdure.core.effects import DispatchActivity
+from perdure.core.events import TaskCompleted, TaskFailed
 from perdure.core.messages import decode_message
 from perdure.core.orchestration import fold_segments, open_activities
 from perdure.engine.envelopes import Envelope, Origin
@@ -17,6 +18,14 @@ ActivityKey = tuple[str, str, int, int]
 def activity_key(work: DispatchActivity) -> ActivityKey:
     """What identifies one call of an activity."""
     return work.instance_id, work.execution_id, work.generation, work.task_id
+
+
+def outcome_keys(envelopes: Iterable[Envelope]) -> Iterator[ActivityKey]:
+    """The activities whose outcomes are among the envelopes."""
+    for envelope in envelopes:
+        message = envelope.message
+        if envelope.origin is Origin.ACTIVITY and message is not None and isinstance(message.event, TaskCompleted | TaskFailed):
+            yield message.instance_id, message.execution_id or "", message.generation, message.event.task_id
 
 
 class Recovery:

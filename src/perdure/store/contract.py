@@ -6,7 +6,8 @@ never looks inside a payload. Three rules carry the engine's guarantees:
 1. ``commit`` is atomic and durable: when it returns, all of it survives a crash; when it raises, none of it is visible
    (``LeaseLostError``) or the outcome is unknown (``StoreUnavailableError``).
 2. ``commit`` and ``renew`` refuse an epoch that isn't current (fencing). Expiry is judged by the store's own clock.
-3. Commits of one store object take effect in the order in which they were called.
+3. Commits of one store object take effect in the order in which they were called. When one fails, those called before
+   its failure was raised fail too, unwritten, with ``StoreUnavailableError``: nothing is built on what isn't there.
 
 All times are integers: microseconds since the Unix epoch, UTC.
 """
@@ -112,7 +113,7 @@ class Store(Protocol):
     """The commit path. ``Queries`` (below) is the read path of clients."""
 
     async def open(self) -> HubInfo:
-        """Connects; creates or migrates the schema.
+        """Connects; creates or migrates the schema. A store with one owner at a time ends the leases of owners that are gone.
 
         Raises:
             HubInUseError: another live process owns the store (SQLite).

@@ -51,6 +51,12 @@ def release(connection: sqlite3.Connection, leases: Sequence[Lease]) -> None:
         )
 
 
+def free_all(connection: sqlite3.Connection) -> None:
+    """Ends every lease. Only for the owner of the file lock, which proves that whoever held them is gone."""
+    with _transaction(connection):
+        connection.execute("UPDATE partitions SET owner = '', expires_at = 0 WHERE owner != ''")
+
+
 def stale_leases(connection: sqlite3.Connection, leases: Sequence[Lease]) -> list[Lease]:
     """Those of ``leases`` whose epoch isn't the partition's."""
     current = dict(connection.execute("SELECT partition, epoch FROM partitions"))

@@ -193,6 +193,7 @@ class SqliteStore:
 
     def _prepare(self, connection: sqlite3.Connection) -> HubInfo:
         info = migrate(connection, self._database, self._partition_count, self._clock())
+        lease_rows.free_all(connection)  # of a process that was killed
         prepare_connection(connection)
         return info
 

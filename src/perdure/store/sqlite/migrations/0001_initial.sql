@@ -3,8 +3,8 @@ CREATE TABLE meta (
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Instances have a small integer key besides their id: history rows then index in 10 bytes instead of 40, and hot
--- instances, which were mostly started together, share index pages. That makes a batch of segments 5 to 10 times cheaper.
+-- Instances have a small integer key besides their id: history then needs 10 bytes of index per segment instead of 40, and
+-- hot instances, which were mostly started together, share index pages.
 CREATE TABLE instances (
     iid           INTEGER PRIMARY KEY,
     instance_id   TEXT NOT NULL UNIQUE,

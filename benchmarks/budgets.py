@@ -1,0 +1,139 @@
+"""The design's budgets, and where in the results each one's figure is found."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Line = dict[str, Any]
+"""One result."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One promise, and where its figure is found."""
+
+    what: str
+    promised: str
+    workload: str
+    parameters: dict[str, Any]
+    figure: Callable[[Line], float]
+    unit: str
+    kept: Callable[[float], bool]
+
+
+def _lone_overhead(line: Line) -> float:
+    return line["us_per_unit"] - line["machine"]["fdatasync_us"]
+
+
+def _cpu(line: Line) -> float:
+    return line["cpu_us_per_unit"]
+
+
+def _value(line: Line) -> float:
+    return line["value"]
+
+
+BUDGETS = (
+    Budget(
+        "chained activity under load (200 x 20)",
+        "≤ 40 µs of CPU",
+        "chain",
+        {"instances": 200, "activities": "async"},
+        _cpu,
+        "µs",
+        lambda us: us <= 40,
+    ),
+    Budget(
+        "the same, throughput",
+        "≥ 25,000/s",
+        "chain",
+        {"instances": 200, "activities": "async"},
+        _value,
+        "/s",
+        lambda rate: rate >= 25_000,
+    ),
+    Budget(
+        "fan-out activity, 10,000 wide",
+        "≤ 25 µs of CPU",
+        "fan_out",
+        {"width": 10_000, "activities": "async"},
+        _cpu,
+        "µs",
+        lambda us: us <= 25,
+    ),
+    Budget(
+        "fan-out activity, 100,000 wide",
+        "≤ 25 µs of CPU (linear)",
+        "fan_out",
+        {"width": 100_000},
+        _cpu,
+        "µs",
+        lambda us: us <= 25,
+    ),
+    Budget(
+        "lone chain, per step, beyond one fdatasync",
+        "≤ 250 µs",
+        "chain",
+        {"instances": 1, "steps": 100, "activities": "async"},
+        _lone_overhead,
+        "µs",
+        lambda us: us <= 250,
+    ),
+    Budget(
+        "start + one activity + complete", "≥ 15,000/s", "starts", {"answers": "none"}, _value, "/s", lambda rate: rate >= 15_000
+    ),
+    Budget(
+        "replay on rehydration, chain",
+        "≥ 150,000 events/s",
+        "replay",
+        {"history": "chain"},
+        _value,
+        "/s",
+        lambda rate: rate >= 150_000,
+    ),
+    Budget(
+        "replay on rehydration, fan-out",
+        "≥ 150,000 events/s",
+        "replay",
+        {"history": "fan_out"},
+        _value,
+        "/s",
+        lambda rate: rate >= 150_000,
+    ),
+    Budget(
+        "100,000 dormant: RAM per instance after a restart",
+        "none",
+        "dormant",
+        {"instances": 100_000, "waiting_for": "event"},
+        lambda line: line["restart_rss_bytes_per_instance"],
+        "bytes",
+        lambda size: size < 32,
+    ),
+    Budget(
+        "100,000 dormant: restart, from the start of the process",
+        "≤ 2 s",
+        "dormant",
+        {"instances": 100_000, "waiting_for": "timer"},
+        lambda line: line["restart_process_seconds"],
+        "s",
+        lambda seconds: seconds <= 2,
+    ),
+    Budget(
+        "chain of 10,000: CPU of the last 1,000 steps over that of the first",
+        "flat",
+        "chain",
+        {"steps": 10_000},
+        lambda line: line["last_over_first_cpu"],
+        "x",
+        lambda ratio: ratio <= 1.15,
+    ),
+    Budget(
+        "SIGKILL in 200 x 20: completed activities lost",
+        "0",
+        "recovery",
+        {},
+        lambda line: line["completed_activities_lost"] + line["instances_lost"] + line["steps_never_run"],
+        "",
+        lambda lost: lost == 0,
+    ),
+)

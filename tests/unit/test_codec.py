@@ -1,0 +1,146 @@
+"""The stored form of history: JSON that reads back the same, and never changes."""
+
+import json
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.core.codec import decode_segment, encode_segment
+from perdure.core.errors import EngineInvariantError
+from perdure.core.events import (
+    ACTIONS,
+    COMPLETIONS,
+    AnyEvent,
+    EventRaised,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionRewound,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    HistoryEvent,
+    OrchestratorStarted,
+    ParentLink,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCanceled,
+    TimerCreated,
+    TimerFired,
+)
+from perdure.core.failures import FailureDetails
+from perdure.core.messages import Message, ReusePolicy, decode_message, encode_message
+
+FAILURE = FailureDetails("ValueError", "no", "Traceback", FailureDetails("KeyError", "card"), non_retriable=True)
+FULL: list[tuple[Any, str]] = [
+    (OrchestratorStarted(1, idle=True), '{"type":"OrchestratorStarted","at":1,"idle":true}'),
+    (
+        ExecutionStarted("n", "e", 2, "1", "v", {"a": "b"}, ParentLink("p", "pe", 1, 7), 5, ("f",)),
+        '{"type":"ExecutionStarted","name":"n","execution_id":"e","generation":2,"input":"1","version":"v","tags":{"a":"b"},'
+        '"parent":{"instance_id":"p","execution_id":"pe","generation":1,"task_id":7},"start_at":5,"features":["f"]}',
+    ),
+    (TaskCompleted(1, "2"), '{"type":"TaskCompleted","task_id":1,"result":"2"}'),
+    (
+        TaskFailed(1, FAILURE),
+        '{"type":"TaskFailed","task_id":1,"failure":{"type":"ValueError","message":"no","traceback":"Traceback",'
+        '"cause":{"type":"KeyError","message":"card"},"non_retriable":true}}',
+    ),
+    (SubOrchestrationInstanceCompleted(1, "2"), '{"type":"SubOrchestrationInstanceCompleted","task_id":1,"result":"2"}'),
+    (
+        SubOrchestrationInstanceFailed(1, FailureDetails("E", "m")),
+        '{"type":"SubOrchestrationInstanceFailed","task_id":1,"failure":{"type":"E","message":"m"}}',
+    ),
+    (TimerFired(1), '{"type":"TimerFired","task_id":1}'),
+    (EventRaised("n", "1"), '{"type":"EventRaised","name":"n","input":"1"}'),
+    (ExecutionSuspended("r"), '{"type":"ExecutionSuspended","reason":"r"}'),
+    (ExecutionResumed("r"), '{"type":"ExecutionResumed","reason":"r"}'),
+    (ExecutionTerminated("r", recursive=True), '{"type":"ExecutionTerminated","reason":"r","recursive":true}'),
+    (ExecutionRewound("r"), '{"type":"ExecutionRewound","reason":"r"}'),
+    (
+        TaskScheduled(1, "n", "2", 3, 0),
+        '{"type":"TaskScheduled","task_id":1,"name":"n","input":"2","attempt":3,"origin":0}',
+    ),
+    (TimerCreated(1, 5), '{"type":"TimerCreated","task_id":1,"fire_at":5}'),
+    (TimerCanceled(1), '{"type":"TimerCanceled","task_id":1}'),
+    (
+        SubOrchestrationInstanceCreated(1, "n", "i", "2", "v"),
+        '{"type":"SubOrchestrationInstanceCreated","task_id":1,"name":"n","instance_id":"i","input":"2","version":"v"}',
+    ),
+    (
+        ExecutionCompleted("Failed", "1", FailureDetails("E", "m")),
+        '{"type":"ExecutionCompleted","status":"Failed","result":"1","failure":{"type":"E","message":"m"}}',
+    ),
+]
+BARE: list[tuple[Any, str]] = [
+    (OrchestratorStarted(0), '{"type":"OrchestratorStarted","at":0}'),
+    (ExecutionStarted("n", "e"), '{"type":"ExecutionStarted","name":"n","execution_id":"e"}'),
+    (TaskScheduled(0, "n"), '{"type":"TaskScheduled","task_id":0,"name":"n"}'),
+    (ExecutionTerminated(), '{"type":"ExecutionTerminated"}'),
+    (ExecutionCompleted("Completed"), '{"type":"ExecutionCompleted","status":"Completed"}'),
+]
+
+
+@pytest.mark.parametrize(("event", "text"), [*FULL, *BARE], ids=lambda value: type(value).__name__)
+def test_the_stored_form_of_every_event(event: Any, text: str):
+    assert encode_segment([event]) == f"[{text}]".encode()
+    assert decode_segment(f"[{text}]".encode()) == [event]
+
+
+def test_no_event_is_left_out_above():
+    kinds: set[Any] = {type(event) for event, _ in FULL}
+    assert kinds == set(HistoryEvent.__subclasses__()) == set(get_args(AnyEvent))
+    assert set(ACTIONS) | set(COMPLETIONS) < kinds
+    assert not set(ACTIONS) & set(COMPLETIONS)
+
+
+@pytest.mark.parametrize("event", [event for event, _ in FULL], ids=lambda event: type(event).__name__)
+def test_every_field_is_set_above(event: Any):
+    for field in msgspec.structs.fields(event):
+        if not field.required:
+            assert getattr(event, field.name) != field.default, field.name
+
+
+def test_fields_of_later_releases_are_passed_over():
+    data = b'[{"type":"TimerFired","task_id":1,"zone":"UTC"}]'
+    assert decode_segment(data) == [TimerFired(1)]
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b'[{"type":"Unheard"}]', b'[{"type":"TimerFired"}]', b"[", b"\xff", b"null"])
+def test_what_is_no_segment_is_refused_and_shown(data: bytes):
+    with pytest.raises(EngineInvariantError, match="a stored history segment can't be read") as caught:
+        decode_segment(data)
+    assert repr(data) in str(caught.value)
+
+
+texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(st.lists(st.builds(EventRaised, st.text(st.characters(exclude_categories=["Cs"])), texts)))
+def test_any_text_survives(events: list[EventRaised]):
+    data = encode_segment(events)
+    assert decode_segment(data) == events
+    assert len(json.loads(data)) == len(events)
+
+
+@pytest.mark.parametrize("event", [event for event, _ in FULL if type(event) not in (*ACTIONS, OrchestratorStarted)], ids=repr)
+def test_messages_read_back_the_same(event: Any):
+    for message in (Message("i", event), Message("i", event, "e", 3, ReusePolicy.REPLACE)):
+        assert decode_message(encode_message(message)) == message
+
+
+def test_the_stored_form_of_a_message():
+    message = Message("i", TimerFired(1), "e", 3, ReusePolicy.REPLACE)
+    text = b'{"instance_id":"i","event":{"type":"TimerFired","task_id":1},"execution_id":"e","generation":3,"reuse":"replace"}'
+    assert encode_message(message) == text
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"instance_id":"i","event":{"type":"TaskScheduled","task_id":1,"name":"n"}}'])
+def test_what_is_no_message_is_refused_and_shown(data: bytes):
+    with pytest.raises(EngineInvariantError, match="a stored message can't be read"):
+        decode_message(data)
