@@ -250,9 +250,11 @@ class World:
         """Another machine takes over although the first one is alive, and doesn't know."""
         async with self._change:
             machine = self._take_away()
+            self._watch(machine)  # from now on it sees in the store what another one does
             await self.open()
             await asyncio.sleep(self.luck.choice([0, 0.1, 5]))
-            await self._close(machine)
+            machine.faulty.let_go()
+            await machine.hub.close()
 
     async def replace_stopped(self) -> None:
         """Whenever an engine gives up, starts another one."""

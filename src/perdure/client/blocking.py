@@ -97,6 +97,10 @@ class BlockingClient:
         """See ``DurableClient.resume``."""
         self._run(self._client.resume(instance_id, reason))
 
+    def rewind(self, instance_id: str, reason: str | None = None) -> None:
+        """See ``DurableClient.rewind``."""
+        self._run(self._client.rewind(instance_id, reason))
+
     def purge_instance_history(self, instance_id: str) -> PurgeHistoryResult:
         """See ``DurableClient.purge_instance_history``."""
         return self._run(self._client.purge_instance_history(instance_id))

@@ -14,6 +14,7 @@ from perdure.core.events import (
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
+    ExecutionRewound,
     ExecutionStarted,
     ExecutionSuspended,
     ExecutionTerminated,
@@ -71,7 +72,7 @@ def _fields(
             )
         case EventRaised():
             return {"Name": event.name} | _payload("Input", event.input, show_input)
-        case ExecutionSuspended() | ExecutionResumed() | ExecutionTerminated():
+        case ExecutionSuspended() | ExecutionResumed() | ExecutionTerminated() | ExecutionRewound():
             return {"Reason": event.reason}
         case ExecutionCompleted():
             ended: dict[str, Any] = {"OrchestrationStatus": event.status}

@@ -18,6 +18,7 @@ from perdure.core.events import (
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
+    ExecutionRewound,
     ExecutionStarted,
     ExecutionSuspended,
     ExecutionTerminated,
@@ -230,6 +231,20 @@ class DurableClient:
             CommitFailedError: the store failed; the outcome is unknown.
         """
         await self._send(instance_id, ExecutionResumed(reason))
+
+    async def rewind(self, instance_id: str, reason: str | None = None) -> None:
+        """Lets a failed instance try again from just before it failed: what failed is done again, all else stays as it was.
+
+        Failed sub-orchestrations that it waits for are rewound too. An orchestrator that handled a failure and failed later
+        for another reason keeps what it did with the first.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+            InstanceFinishedError: it has completed, or was terminated.
+            InstanceRunningError: it has not ended.
+            CommitFailedError: the store failed; the outcome is unknown.
+        """
+        await self._send(instance_id, ExecutionRewound(reason))
 
     async def purge_instance_history(self, instance_id: str) -> PurgeHistoryResult:
         """Deletes an instance that has ended, with everything stored of it.

@@ -161,7 +161,9 @@ class ExecutionCompleted(HistoryEvent, frozen=True, gc=False):
 
 
 Completion = TaskCompleted | TaskFailed | SubOrchestrationInstanceCompleted | SubOrchestrationInstanceFailed | TimerFired
-IncomingEvent = ExecutionStarted | Completion | EventRaised | ExecutionSuspended | ExecutionResumed | ExecutionTerminated | ExecutionRewound
+IncomingEvent = (
+    ExecutionStarted | Completion | EventRaised | ExecutionSuspended | ExecutionResumed | ExecutionTerminated | ExecutionRewound
+)
 Action = TaskScheduled | TimerCreated | TimerCanceled | SubOrchestrationInstanceCreated | ExecutionCompleted
 AnyEvent = OrchestratorStarted | IncomingEvent | Action
 

@@ -558,20 +558,9 @@ class Orchestration:
                             ExecutionTerminated(f"its caller '{self.instance_id}' was terminated", recursive=True),
                         )
                     )
-        parent = started.parent
-        if parent is None:
-            return
-        failure = end.failure
-        if terminated:
-            failure = FailureDetails(
-                "perdure.OrchestrationTerminatedError", f"instance '{self.instance_id}' was terminated: {end.result}"
-            )
-        event = (
-            SubOrchestrationInstanceCompleted(parent.task_id, end.result)
-            if failure is None
-            else SubOrchestrationInstanceFailed(parent.task_id, failure)
-        )
-        turn.messages.append(Message(parent.instance_id, event, parent.execution_id, parent.generation))
+        report = message_to_parent(started, end)
+        if report is not None:
+            turn.messages.append(report)
 
     def _decoded_segments(self) -> list[AnyEvent]:
         return [event for data in self.segments for event in decode_segment(data)]
@@ -590,6 +579,22 @@ def dispatch(instance_id: str, started: ExecutionStarted, action: TaskScheduled)
         action.attempt,
         f"{started.execution_id}-{started.generation}-{origin}",
     )
+
+
+def message_to_parent(started: ExecutionStarted, end: ExecutionCompleted) -> Message | None:
+    """How the orchestration that called this one learns of its end; ``None`` where there is none."""
+    parent = started.parent
+    if parent is None:
+        return None
+    failure = end.failure
+    if end.status == OrchestrationRuntimeStatus.Terminated:
+        failure = FailureDetails("perdure.OrchestrationTerminatedError", f"the instance was terminated: {end.result}")
+    event = (
+        SubOrchestrationInstanceCompleted(parent.task_id, end.result)
+        if failure is None
+        else SubOrchestrationInstanceFailed(parent.task_id, failure)
+    )
+    return Message(parent.instance_id, event, parent.execution_id, parent.generation)
 
 
 def open_activities(instance_id: str, state: InstanceState) -> list[DispatchActivity]:

@@ -9,10 +9,13 @@ that the code has handled, which breaks the replay of such histories (decision 0
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from perdure.core.errors import EngineInvariantError
 from perdure.core.events import (
     ACTIONS,
     AnyEvent,
+    ExecutionCompleted,
     ExecutionRewound,
+    ExecutionStarted,
     IncomingEvent,
     OrchestratorStarted,
     SubOrchestrationInstanceCreated,
@@ -20,6 +23,7 @@ from perdure.core.events import (
     TaskFailed,
 )
 from perdure.core.messages import Message
+from perdure.core.orchestration import message_to_parent
 from perdure.core.state import InstanceState
 
 _NOT_AGAIN = (OrchestratorStarted, TaskFailed, SubOrchestrationInstanceFailed, ExecutionRewound, *ACTIONS)
@@ -34,7 +38,7 @@ class Rewound:
     to_children: Sequence[Message]
 
 
-def rewind(turns: Sequence[Sequence[AnyEvent]], reason: str | None) -> Rewound:
+def rewind(turns: Sequence[Sequence[AnyEvent]], asked: ExecutionRewound) -> Rewound:
     """Plans the rewind of a failed instance, given the events of all its turns.
 
     Open sub-orchestrations are told too: a failed one rewinds, and one that has ended meanwhile reports its end again, because
@@ -47,8 +51,15 @@ def rewind(turns: Sequence[Sequence[AnyEvent]], reason: str | None) -> Rewound:
         for event in turn:
             state.fold(event)
     children = [
-        Message(work.instance_id, ExecutionRewound(reason))
-        for work in state.open_work.values()
-        if isinstance(work, SubOrchestrationInstanceCreated)
+        Message(work.instance_id, asked) for work in state.open_work.values() if isinstance(work, SubOrchestrationInstanceCreated)
     ]
     return Rewound(len(kept), again, children)  # type: ignore[arg-type]
+
+
+def report_of_end(turns: Sequence[Sequence[AnyEvent]]) -> Message | None:
+    """What an instance that has ended tells its caller; ``None`` where nobody called it."""
+    started = next((event for event in turns[0] if isinstance(event, ExecutionStarted)), None)
+    end = turns[-1][-1]
+    if started is None or not isinstance(end, ExecutionCompleted):
+        raise EngineInvariantError("the history of an ended instance has no beginning or no end")
+    return message_to_parent(started, end)

@@ -25,8 +25,8 @@ class Batch:
         "outbox",
         "outcomes",
         "partitions",
-        "purged",
         "records",
+        "reposts",
         "sessions",
         "wakes",
     )
@@ -43,12 +43,13 @@ class Batch:
         self.outbox: dict[str, tuple[Message, int]] = {}
         self.consumed: list[str] = []
         self.wakes: list[tuple[int, str]] = []
-        self.purged: list[str] = []
+        self.reposts: list[str] = []
+        """Instances whose messages wait until this batch is durable."""
         self.ended: dict[str, InstanceRecord] = {}
         """Final records of the instances that end with this batch."""
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.outbox or self.consumed or self.answers or self.wakes)
+        return bool(self.records or self.outbox or self.consumed or self.answers or self.wakes or self.reposts)
 
     def fail(self, error: Exception) -> None:
         """Tells every caller in the batch."""

@@ -24,7 +24,7 @@ from perdure.engine.settings import EngineSettings
 from perdure.engine.timers import Timers
 from perdure.engine.waiters import Waiters
 from perdure.engine.watchdog import Watchdog
-from perdure.store.contract import Lease, Store
+from perdure.store.contract import HubStore, Lease
 from perdure.store.errors import HubInUseError, StoreUnavailableError
 
 _FOREVER_US = 100 * 365 * 24 * 3600 * 1_000_000
@@ -34,7 +34,9 @@ _FOREVER_US = 100 * 365 * 24 * 3600 * 1_000_000
 class Engine:
     """Runs the instances of one hub. All methods belong to the event loop that called ``start``."""
 
-    def __init__(self, store: Store, functions: Functions, *, settings: EngineSettings, clock: Clock, hooks: EngineHooks) -> None:
+    def __init__(
+        self, store: HubStore, functions: Functions, *, settings: EngineSettings, clock: Clock, hooks: EngineHooks
+    ) -> None:
         self._store = store
         self._functions = functions
         self._settings = settings
@@ -94,7 +96,9 @@ class Engine:
             self._partitions = list(range(hub.partition_count))
             self._leases = await self._store.acquire(self._owner, self._partitions, _FOREVER_US)
             if len(self._leases) < len(self._partitions):
-                raise HubInUseError("another engine owns partitions of this hub, and this kind of store allows only one. Stop it first.")
+                raise HubInUseError(
+                    "another engine owns partitions of this hub, and this kind of store allows only one. Stop it first."
+                )
             self._committer = Committer(self._store, lambda: self._leases, self._released, self._commit_failed)
             self._loop = PartitionLoop(
                 store=self._store,
@@ -231,8 +235,8 @@ class Engine:
                 instance_id = session.orchestration.instance_id
                 if sessions.get(instance_id) is session:
                     sessions.drop(instance_id)
-        if batch.purged:
-            self._loop.purged(batch.purged)
+        if batch.reposts:
+            self._loop.repost(batch.reposts)
         sessions.evict(self._clock.now_us())
         if not self._overloaded:
             self._relief.set()

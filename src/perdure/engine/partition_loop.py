@@ -7,21 +7,23 @@ can't be (too many rounds, or the recipient has to be loaded first) are written 
 import asyncio
 import linecache
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import msgspec
 
+from perdure.core.codec import decode_segment
 from perdure.core.converter import JsonConverter
-from perdure.core.effects import DispatchActivity
+from perdure.core.effects import DispatchActivity, Effect, Sealed
 from perdure.core.errors import PerdureError
-from perdure.core.events import ExecutionStarted, ExecutionTerminated, SubOrchestrationInstanceFailed
+from perdure.core.events import ExecutionRewound, ExecutionStarted, ExecutionTerminated, SubOrchestrationInstanceFailed
 from perdure.core.failures import failure_from_exception
 from perdure.core.functions import Functions
 from perdure.core.ids import partition_of
 from perdure.core.messages import Message, ReusePolicy
 from perdure.core.orchestration import Disposition, Orchestration, Turn, open_activities
-from perdure.core.status import TERMINAL_STATUSES, OrchestrationRuntimeStatus
+from perdure.core.rewind import Rewound, report_of_end, rewind
+from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.core.times import duration_us
 from perdure.engine.clock import Clock
 from perdure.engine.committer import Committer
@@ -33,15 +35,14 @@ from perdure.engine.errors import (
     InstanceRunningError,
 )
 from perdure.engine.hooks import EngineHooks
-from perdure.engine.replaying import replay
+from perdure.engine.hydration import Found, Hydrator
 from perdure.engine.sessions import Session, Sessions
 from perdure.engine.settings import EngineSettings
 from perdure.engine.watchdog import Watchdog
-from perdure.store.contract import InstanceRecord, InstanceRow, Segment, Store, StoredInstance, TurnRecord
+from perdure.store.contract import HubStore, InstanceRecord, InstanceRow, Segment, TurnRecord
 
 _ROUNDS = 50
 """Rounds of messages between instances within one batch; a ping-pong without end must not keep a commit from being written."""
-_LOAD_AT_ONCE = 50
 _REPLACING = frozenset({ReusePolicy.ONLY_IF_TERMINAL, ReusePolicy.REPLACE})
 """Policies that let a start take the place of an instance that has ended."""
 
@@ -52,7 +53,7 @@ class PartitionLoop:
     def __init__(
         self,
         *,
-        store: Store,
+        store: HubStore,
         committer: Committer,
         functions: Functions,
         converter: JsonConverter,
@@ -64,12 +65,10 @@ class PartitionLoop:
         hydrated: Callable[[str, list[DispatchActivity]], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        self._store = store
         self._committer = committer
         self._functions = functions
         self._converter = converter
         self._clock = clock
-        self._hooks = hooks
         self._watchdog = watchdog
         self._partition_count = partition_count
         self._hydrated = hydrated
@@ -78,9 +77,10 @@ class PartitionLoop:
         self.sessions = Sessions(settings.max_sessions, settings.max_session_bytes, duration_us(settings.session_idle_timeout))
         self._queue: deque[Envelope] = deque()
         self._loading: dict[str, list[Envelope]] = {}
-        self._to_load: deque[str] = deque()
-        self._ready: list[tuple[str, Session | InstanceRow | None]] = []
-        self._loader: asyncio.Task[None] | None = None
+        self._ready: list[tuple[str, Found]] = []
+        self._hydrator = Hydrator(
+            store, self._orchestration, hooks, watchdog, hydrated=hydrated, ready=self._found, failed=failed
+        )
         self._scheduled = False
         self.paused = True
         """While the engine starts or recovers, envelopes only queue up."""
@@ -110,21 +110,18 @@ class PartitionLoop:
     async def drained(self) -> None:
         """Returns when nothing is left to handle, or while paused."""
         while (self._queue or self._ready or self._loading) and not self.paused:  # noqa: ASYNC110 - the engine ends
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)  # it may be the store that everybody waits for
 
     def take_all(self) -> list[Envelope]:
         """Empties the queue and stops loading, for recovery: returns everything that was not handled."""
         self.paused = True
-        if self._loader is not None:
-            self._loader.cancel()
-            self._loader = None
+        self._hydrator.stop()
         waiting = [envelope for envelopes in self._loading.values() for envelope in envelopes]
         self._loading = {}
         for _, found in self._ready:
             if isinstance(found, Session):
                 found.close()
         self._ready = []
-        self._to_load.clear()
         waiting.extend(self._queue)
         self._queue.clear()
         self.sessions.drop_all()
@@ -214,9 +211,7 @@ class PartitionLoop:
             waiting = self._loading.get(instance_id)
             if waiting is None:
                 waiting = self._loading[instance_id] = []
-                self._to_load.append(instance_id)
-                if self._loader is None:
-                    self._loader = asyncio.get_running_loop().create_task(self._load())
+                self._hydrator.want(instance_id)
             waiting.extend(envelopes)
             self._keep(envelopes)
 
@@ -224,8 +219,9 @@ class PartitionLoop:
         """Envelopes for a hydrated instance: one turn, but for starts and purges, which concern the instance as a whole."""
         taken: list[Envelope] = []
         for position, envelope in enumerate(envelopes):
-            is_start = envelope.message is not None and envelope.message.event.__class__ is ExecutionStarted
-            if not envelope.purge and not is_start:
+            kind = envelope.message.event.__class__ if envelope.message is not None else None
+            is_start = kind is ExecutionStarted
+            if not envelope.purge and not is_start and kind is not ExecutionRewound:
                 taken.append(envelope)
                 continue
             if taken:
@@ -235,7 +231,9 @@ class PartitionLoop:
             if not orchestration.ended and is_start and _reuse(envelope) is ReusePolicy.REPLACE:
                 terminate = Message(instance_id, ExecutionTerminated("replaced by a new instance of the same id"))
                 self._turn(instance_id, session, [Envelope(instance_id, terminate, Origin.TIMER)], local, now_us)
-            if orchestration.ended and (envelope.purge or _reuse(envelope) in _REPLACING):
+            if kind is ExecutionRewound and orchestration.ended:
+                self._wait_for_commit(instance_id, rest)
+            elif orchestration.ended and (envelope.purge or _reuse(envelope) in _REPLACING):
                 row = self._row(session)
                 self.sessions.drop(instance_id)
                 self._without_session(instance_id, row, rest, local, now_us)
@@ -261,11 +259,8 @@ class PartitionLoop:
                 batch.records.append(TurnRecord(instance_id=instance_id, delete=True))
                 batch.partitions.add(partition)
                 batch.answers.append((envelope, None))
-                # Until that is durable a load would still find the instance; whoever asks for it waits.
-                batch.purged.append(instance_id)
-                waiting = self._loading.setdefault(instance_id, [])
-                waiting.extend(envelopes[position + 1 :])
-                self._keep(waiting)
+                # Until then a load would still find the instance.
+                self._wait_for_commit(instance_id, envelopes[position + 1 :])
                 return
             if message is None:
                 continue
@@ -275,6 +270,12 @@ class PartitionLoop:
                     return
                 self._refuse(envelope, OrchestrationRuntimeStatus(row.status), local)
                 continue
+            if row is not None and _goes_back(envelope, row):
+                waiting = self._loading.setdefault(instance_id, [])
+                waiting[:0] = envelopes[position:]
+                self._keep(waiting)
+                self._hydrator.revisit(row)
+                return
             self._consume(envelope)
             if envelope.reply is not None:
                 error = (
@@ -283,6 +284,13 @@ class PartitionLoop:
                     else InstanceNotFoundError(f"there is no instance '{instance_id}'")
                 )
                 batch.answers.append((envelope, error))
+
+    def _wait_for_commit(self, instance_id: str, envelopes: Iterable[Envelope]) -> None:
+        """What is for this instance is looked at again when the batch is durable, and the store tells what is so."""
+        self._committer.batch.reposts.append(instance_id)
+        waiting = self._loading.setdefault(instance_id, [])
+        waiting.extend(envelopes)
+        self._keep(waiting)
 
     def _start(
         self, instance_id: str, old: InstanceRow | None, envelopes: list[Envelope], local: list[Envelope], now_us: int
@@ -301,13 +309,13 @@ class PartitionLoop:
             self._turns(instance_id, session, envelopes[1:], local, now_us)
 
     def _refuse(self, envelope: Envelope, status: OrchestrationRuntimeStatus | None, local: list[Envelope]) -> None:
-        """A start or purge that can't be: tells the caller, or the parent orchestration."""
+        """A start, purge or rewind that can't be: tells the caller, or the parent orchestration."""
         self._consume(envelope)
         batch = self._committer.batch
         message = envelope.message
-        if envelope.purge or message is None:
+        if envelope.purge or message is None or isinstance(message.event, ExecutionRewound):
             error: PerdureError = InstanceRunningError(
-                f"instance '{envelope.instance_id}' is {status}; only ended instances can be purged. Terminate it first."
+                f"instance '{envelope.instance_id}' is {status}; only ended ones can be purged, only failed ones rewound."
             )
             batch.answers.append((envelope, error))
             return
@@ -335,6 +343,7 @@ class PartitionLoop:
         now_us: int,
         *,
         reset: bool = False,
+        new_row: bool = False,
     ) -> None:
         orchestration = session.orchestration
         watchdog = self._watchdog
@@ -345,7 +354,7 @@ class PartitionLoop:
         batch = self._committer.batch
         batch.partitions.add(session.partition)
         if turn.events is not None:
-            self._stage(instance_id, session, turn, reset=reset)
+            self._stage(instance_id, session, turn, reset=reset, new_row=new_row)
             self.sessions.used(instance_id, session, now_us)
         self._arm(instance_id, session, turn, now_us)
         if turn.messages:
@@ -368,10 +377,10 @@ class PartitionLoop:
                 error = _finished(instance_id, str(status)) if disposition is Disposition.FINISHED else None
                 batch.answers.append((envelope, error))
 
-    def _stage(self, instance_id: str, session: Session, turn: Turn, *, reset: bool) -> None:
+    def _stage(self, instance_id: str, session: Session, turn: Turn, *, reset: bool, new_row: bool) -> None:
         batch = self._committer.batch
         row = None
-        if turn.projection_changed:
+        if turn.projection_changed or new_row:
             row = self._row(session)
         assert turn.events is not None
         segment = Segment(turn.seq, turn.at, turn.events)
@@ -420,48 +429,82 @@ class PartitionLoop:
 
     # --- hydration ------------------------------------------------------------------------------------------------
 
-    async def _load(self) -> None:
-        """Reads the instances that messages wait for, and takes their code through the past."""
-        try:
-            while self._to_load:
-                wanted = [self._to_load.popleft() for _ in range(min(len(self._to_load), _LOAD_AT_ONCE))]
-                found = await self._store.load(wanted)
-                for instance_id in wanted:
-                    self._ready.append((instance_id, self._hydrate(instance_id, found.get(instance_id))))
-                    self._schedule()
-                    await asyncio.sleep(0)  # a long replay shouldn't be followed by another one at once
-        except Exception as error:  # noqa: BLE001 - the engine decides what it means
-            self._failed(error)
-        finally:
-            self._loader = None
+    def _found(self, instance_id: str, found: Found) -> None:
+        self._ready.append((instance_id, found))
+        self._schedule()
 
-    def _hydrate(self, instance_id: str, stored: StoredInstance | None) -> Session | InstanceRow | None:
-        if stored is None or stored.row.status in TERMINAL_STATUSES:
-            return stored.row if stored is not None else None
-        row = stored.row
-        orchestration = self._orchestration(instance_id, row.created_at)
-        self._watchdog.turns += 1
-        session = Session(orchestration, row.partition, row.wake_at)
-        self._watchdog.current = session
-        with replay():
-            orchestration.replay([(segment.seq, segment.events) for segment in stored.segments], row.custom_status)
-        self._watchdog.current = None
-        if not orchestration.registered:
-            self._hooks.orchestrator_missing(instance_id, row.name)
-        self._hydrated(instance_id, open_activities(instance_id, orchestration.state))
-        return session
-
-    def _admit(self, loaded: tuple[str, Session | InstanceRow | None], local: list[Envelope], now_us: int) -> None:
+    def _admit(self, loaded: tuple[str, Found], local: list[Envelope], now_us: int) -> None:
         instance_id, found = loaded
         envelopes = self._loading.pop(instance_id)
         if isinstance(found, Session):
             self.sessions.add(instance_id, found)
             self._turns(instance_id, found, envelopes, local, now_us)
+        elif found is not None and found.segments is not None:
+            self._go_back(instance_id, found.row, found.segments, envelopes, local, now_us)
         else:
-            self._without_session(instance_id, found, envelopes, local, now_us)
+            self._without_session(instance_id, found.row if found is not None else None, envelopes, local, now_us)
 
-    def purged(self, instance_ids: Iterable[str]) -> None:
-        """The deletions are durable: whoever waited for these ids goes on."""
+    def _go_back(
+        self,
+        instance_id: str,
+        row: InstanceRow,
+        segments: Sequence[Segment],
+        envelopes: list[Envelope],
+        local: list[Envelope],
+        now_us: int,
+    ) -> None:
+        """The first envelope asks an instance that has ended to go on, and its history is here now."""
+        envelope = envelopes[0]
+        assert envelope.message is not None
+        asked = envelope.message.event
+        assert isinstance(asked, ExecutionRewound)
+        turns = [decode_segment(segment.events) for segment in segments]
+        if row.status == OrchestrationRuntimeStatus.Failed:
+            self._rewind(instance_id, row, segments, rewind(turns, asked), envelope, local, now_us)
+            session = self.sessions.get(instance_id)
+            assert session is not None
+            if len(envelopes) > 1:
+                self._turns(instance_id, session, envelopes[1:], local, now_us)
+            return
+        # It ended well (or was terminated) while its caller had failed: it reports that again.
+        self._consume(envelope)
+        report = report_of_end(turns)
+        if report is not None:
+            message_id = f"{row.execution_id}/again/{now_us}"
+            local.append(Envelope(report.instance_id, report, Origin.INSTANCE, message_id=message_id))
+        self._without_session(instance_id, row, envelopes[1:], local, now_us)
+
+    def _rewind(
+        self,
+        instance_id: str,
+        row: InstanceRow,
+        segments: Sequence[Segment],
+        plan: Rewound,
+        envelope: Envelope,
+        local: list[Envelope],
+        now_us: int,
+    ) -> None:
+        session = Session(self._orchestration(instance_id, row.created_at), row.partition)
+        kept = segments[: plan.kept_turns]
+        self._hydrator.replay(session, kept, row.custom_status)
+        self.sessions.add(instance_id, session)
+        self._hydrated(instance_id, [])
+        batch = self._committer.batch
+        for number, segment in enumerate(kept):
+            batch.records.append(TurnRecord(instance_id=instance_id, segment=segment, reset=not number))
+        open_before = {work.task_id for work in open_activities(instance_id, session.orchestration.state)}
+        again = [Envelope(instance_id, Message(instance_id, event), Origin.TIMER) for event in plan.again]
+        again.insert(0, envelope)  # first, since what follows may end the instance at once
+        self._turn(instance_id, session, again, local, now_us, reset=not kept, new_row=True)
+        still_open = open_activities(instance_id, session.orchestration.state)
+        effects: list[Effect] = [work for work in still_open if work.task_id in open_before]
+        batch.effects.append(Sealed(effects))
+        for number, message in enumerate(plan.to_children):
+            message_id = f"{row.execution_id}/rewind/{now_us}/{number:06d}"
+            local.append(Envelope(message.instance_id, message, Origin.INSTANCE, message_id=message_id))
+
+    def repost(self, instance_ids: Iterable[str]) -> None:
+        """The batch that messages for these instances waited for is durable."""
         for instance_id in instance_ids:
             self.post(self._loading.pop(instance_id, ()))
 
@@ -472,6 +515,12 @@ _describe = partial(failure_from_exception, source_line=linecache.getline)
 
 def _reuse(envelope: Envelope) -> ReusePolicy | None:
     return envelope.message.reuse if envelope.message is not None else None
+
+
+def _goes_back(envelope: Envelope, row: InstanceRow) -> bool:
+    """Whether a rewind needs the history of an ended instance: to undo its failure, or to report its end to its caller again."""
+    rewound = envelope.message is not None and isinstance(envelope.message.event, ExecutionRewound)
+    return rewound and (row.status == OrchestrationRuntimeStatus.Failed or envelope.reply is None)
 
 
 def _finished(instance_id: str, status: str) -> InstanceFinishedError:
