@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, this folder alone would be on the path
@@ -52,9 +53,11 @@ _ERROR_RANGES = {
     "PD21": "Activities",
     "PD3": "Stores",
     "PD9": "Bugs in Perdure",
+    "PD": "Others",
 }
 
 
+@cache
 def pages() -> dict[Path, str]:
     """Every generated page with its text."""
     reference = DOCS / "reference"
@@ -67,6 +70,7 @@ def pages() -> dict[Path, str]:
     }
 
 
+@cache
 def error_classes() -> dict[str, tuple[str, ast.ClassDef]]:
     """Every class below ``PerdureError`` with its module, found in the source so that no optional driver has to be installed."""
     classes: dict[str, tuple[str, ast.ClassDef]] = {}
@@ -189,12 +193,14 @@ def _errors() -> str:
     rows: dict[str, list[str]] = {title: [] for title in _ERROR_RANGES.values()}
     for name, (module, node) in sorted(classes.items(), key=lambda item: (error_code(item[1][1]), item[0])):
         code = error_code(node)
-        title = _ERROR_RANGES[max((prefix for prefix in _ERROR_RANGES if code.startswith(prefix)), key=len)]
+        title = _ERROR_RANGES[max((prefix for prefix in _ERROR_RANGES if code.startswith(prefix)), key=len, default="PD")]
         shown = f"`{name}`" if name in perdure.__all__ else f"`perdure.{module}.{name}`"
         bases = ", ".join(f"`{ast.unparse(base)}`" for base in node.bases)
         text = " ".join(source.markdown(node).split())
         rows[title].append(f"| `{code}` | {shown} | {bases} | {text} |")
     for title, lines in rows.items():
+        if not lines:
+            continue
         out += ["", f"## {title}", "", "| code | error | base | meaning |", "|---|---|---|---|", *lines]
     return _page(out)
 
@@ -282,7 +288,7 @@ def _status() -> str:
         "",
         "The life of an instance. A row is where it is, a column is what happens, a cell is where it gets to. An empty cell",
         "can't happen: what clients ask for in vain is answered before (a second `suspend` is accepted and changes nothing; an",
-        "ended instance refuses everything but a second `terminate`).",
+        "ended instance refuses everything but a second `terminate`, and a failed one `rewind`).",
         "",
         "| from | " + " | ".join(Cause) + " |",
         "|---|" + "---|" * len(Cause),
@@ -293,7 +299,8 @@ def _status() -> str:
             out.append(f"| {status or '(none)'} | " + " | ".join(cells) + " |")
     out += [
         "",
-        f"Ended, for good: {_names(status for status in statuses if status in TERMINAL_STATUSES and status in reached)}.",
+        f"Ended: {_names(status for status in statuses if status in TERMINAL_STATUSES and status in reached)}.",
+        "For good, but that `rewind` undoes the last turn of a failed instance, which is then what it was before.",
         "",
         f"Only for clients that know Durable Functions: {_names(status for status in statuses if status not in reached)}.",
         "",
@@ -309,14 +316,15 @@ def _names(statuses: Iterable[OrchestrationRuntimeStatus]) -> str:
 
 def _field_table(fields: list[source.Field]) -> list[str]:
     rows = [
-        f"| `{field.name}` | `{_cell(field.type)}` | {f'`{_cell(field.default)}`' if field.default else ''} | {field.text} |"
+        f"| `{field.name}` | {_type(field.type)} | {f'`{field.default}`' if field.default else ''} | {field.text} |"
         for field in fields
     ]
     return ["| name | type | default | meaning |", "|---|---|---|---|", *rows]
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+def _type(text: str) -> str:
+    """Without the bar of unions, which can't stand in a table in a way that all readers of Markdown understand."""
+    return " or ".join(f"`{part}`" for part in text.split(" | "))
 
 
 def _page(lines: list[str]) -> str:

@@ -44,6 +44,23 @@ def test_the_index_of_decisions_names_each_one_and_each_has_the_same_parts() -> 
             assert part in text, f"{record.name} lacks '{part}'"
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_every_link_of_the_files_beside_the_documentation_leads_somewhere(name: str) -> None:
+    links = [link for link in pages.links(pages.ROOT / name) if not link.startswith("https://")]
+    assert [link for link in links if not (pages.ROOT / link.partition("#")[0]).exists()] == []
+
+
+def test_the_guesses_of_the_contributing_guide_exist() -> None:
+    rows = re.findall(
+        r"^\| (.+) \| `(\S+\.\w+)` \| `(\S+\.\w+)` \|$",
+        (pages.ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert len(rows) > 20
+    package = pages.ROOT / "src" / "perdure"
+    assert [guess for _, *guesses in rows for guess in guesses if not (package / guess).is_file()] == []
+
+
 _PLACE = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
 
 

@@ -384,3 +384,27 @@ async def test_awaiting_something_else_says_what_to_do(lab: Lab) -> None:
         assert status.runtime_status is Status.Failed
         assert status.failure is not None
         assert status.failure.is_caused_by("NotDurableError")
+
+
+@scenario
+async def test_a_timer_that_fires_while_its_instance_is_suspended_can_still_be_cancelled(lab: Lab) -> None:
+    def waits(context: Context):
+        got = [(yield context.wait_for_external_event("a", timeout=timedelta(seconds=10)))]
+        timer = context.create_timer(timedelta(seconds=10))
+        event = context.wait_for_external_event("b")
+        winner = yield context.task_any([event, timer])
+        timer.cancel()
+        got.append(winner.result)
+        yield context.wait_for_external_event("end")
+        return got
+
+    lab.orchestrator(waits)
+    async with lab.hub() as hub:
+        instance_id = await hub.client.start_new("waits")
+        for name in ("a", "b"):
+            await hub.client.suspend(instance_id)
+            await hub.client.raise_event(instance_id, name, name)
+            await asyncio.sleep(60)
+            await hub.client.resume(instance_id)
+        await hub.client.raise_event(instance_id, "end")
+        assert await completed(hub, instance_id) == ["a", "b"]

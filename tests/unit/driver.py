@@ -144,6 +144,8 @@ class World:
     def __init__(self, style: Style = "generator", *, evict: bool = False) -> None:
         self.app = App(style)
         self.evict = evict
+        self.passive = False
+        """Whether new instances whose orchestrator is missing wait for it instead of failing."""
         self.now_us = to_us(EPOCH)
         self.converter = JsonConverter()
         self.instances: dict[str, Instance] = {}
@@ -232,9 +234,9 @@ class World:
         raise AssertionError("there is no end of timers")
 
     def next_wake(self) -> tuple[int, str] | None:
-        """The instance that wants to be woken first."""
-        wakes = [(at, key) for key, one in self.instances.items() if (at := one.state.wake_at) is not None]
-        return min(wakes, default=None)
+        """The instance that wants to be woken first. Waking those that lack their orchestrator would be of no use."""
+        able = [(key, one) for key, one in self.instances.items() if one.orchestration.registered]
+        return min([(at, key) for key, one in able if (at := one.state.wake_at) is not None], default=None)
 
     def turn(self, instance_id: str, *messages: Message) -> Turn:
         """One turn of one instance, with everything that a real engine and store would do about it."""
@@ -257,7 +259,7 @@ class World:
         elif self.evict:
             self.rehydrate(instance_id)
         step = Step(self.app, list(instance.stored), instance.custom_status, list(messages), self.now_us, Turn(0), [])
-        step.turn = turn = instance.orchestration.turn(messages, self.now_us)
+        step.turn = turn = instance.orchestration.turn(messages, self.now_us, idle=self.passive)
         step.effects = open_effects(turn)
         instance.steps.append(step)
         self._store(instance, turn)
@@ -284,12 +286,16 @@ class World:
         else:
             assert not turn.messages, "messages leave although no history says why"
             assert not turn.projection_changed, "the row changes although no history says why"
+            # One that lacks its orchestrator wants, being woken in vain, to be woken at once again; nobody listens.
+            assert orchestration.projection() == instance.projection or orchestration.state.idle
+            assert orchestration.segments == [data for _, data in instance.stored]
+            return
         if turn.projection_changed:
             instance.projection = orchestration.projection()
             instance.custom_status = orchestration.custom_status
         assert orchestration.projection() == instance.projection, "the row is out of date"
         assert orchestration.segments == [data for _, data in instance.stored]
-        assert view(orchestration.state) == view(fold_segments(data for _, data in instance.stored)), "history says otherwise"
+        assert view(orchestration.state) == view(fold_segments(orchestration.segments)), "history says otherwise"
 
     # --- memory -----------------------------------------------------------------------------------------------------
 
@@ -300,10 +306,11 @@ class World:
         old = instance.orchestration
         if old.ended:
             return instance  # as in the engine: what has ended is never rebuilt
-        before = view(old.state), old.projection(), old.next_seq
+        assert view(old.state) == view(fold_segments(old.segments)) or old.state.idle
         old.close()
-        instance.orchestration = self.rebuilt(instance.stored, instance.custom_status, instance_id)
-        assert (view(instance.state), instance.orchestration.projection(), instance.orchestration.next_seq) == before
+        new = instance.orchestration = self.rebuilt(instance.stored, instance.custom_status, instance_id)
+        assert view(new.state) == view(fold_segments(new.segments))
+        assert (new.projection(), new.next_seq) == (instance.projection, old.next_seq)
         return instance
 
     def rebuilt(
@@ -327,7 +334,7 @@ class World:
             assert view(again.state) == view(fold_segments(again.segments))
             if again.ended:
                 continue
-            turn = again.turn(step.messages, step.now_us)
+            turn = again.turn(step.messages, step.now_us, idle=self.passive)
             assert outcome(turn, open_effects(turn)) == outcome(step.turn, step.effects)
             again.close()
         return len(steps)

@@ -280,12 +280,42 @@ def test_events_are_kept_while_the_app_lacks_the_orchestrator_and_taken_when_it_
     world.turn("i")
     assert world.next_wake() == (world.now_us + 5_000_000, "i")
     complete = deploy_nothing(world)
-    world.pass_time(10 * SECOND)
+    world.now_us += 10_000_000
+    world.turn("i")
     assert TimerFired(1) in instance.history
     world.rehydrate(app=complete)
     world.turn("i")
     assert instance.output == [2, 7]
     assert world.retrace() == 5
+
+
+def test_an_instance_that_lacks_its_orchestrator_wants_to_be_looked_at_again_once_it_has_something_for_it(world: World):
+    instance = world.start(world.app.orchestrator(two_events))
+    complete = deploy_nothing(world)
+    world.turn("i")
+    assert instance.projection[3] is None
+    world.raise_event("n", 1)
+    assert instance.projection[3] == world.now_us
+    world.rehydrate(app=complete)
+    assert world.next_wake() == (world.now_us, "i")
+    world.run()
+    assert world.next_wake() is None
+    world.raise_event("n", 2)
+    assert instance.output == [1, 2]
+
+
+@pytest.mark.parametrize("start_at", [None, to_us(EPOCH + SECOND)], ids=["now", "later"])
+def test_a_passive_engine_lets_a_new_instance_wait_for_an_app_that_has_its_orchestrator(world: World, start_at: int | None):
+    complete, world.app, world.passive = world.app, App(world.app.style), True
+    complete.orchestrator(two_events)
+    instance = world.start("two_events", start_at=start_at)
+    world.raise_event("n", 1)
+    assert instance.status == "Pending"
+    world.rehydrate(app=complete)
+    world.run()
+    assert instance.status == "Running"
+    world.raise_event("n", 2)
+    assert instance.output == [1, 2]
 
 
 def test_an_instance_without_its_orchestrator_can_be_suspended_resumed_and_terminated(world: World):

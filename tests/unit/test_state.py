@@ -130,9 +130,19 @@ def test_a_start_time_that_has_passed_is_now():
 
 def test_no_code_begins_in_a_turn_without_orchestrator():
     state = folded(OrchestratorStarted(100), LATER, OrchestratorStarted(300, idle=True))
-    assert (state.status, state.begun, state.wake_at) == ("Pending", False, 200)
+    assert (state.status, state.begun, state.wake_at) == ("Pending", False, 300)
     state.fold(OrchestratorStarted(400))
     assert state.status == "Running"
+
+
+def test_what_arrived_without_orchestrator_wants_to_be_looked_at_at_once_unless_suspended():
+    state = running(TimerCreated(0, 500), OrchestratorStarted(200, idle=True), EventRaised("n"))
+    assert state.wake_at == 200
+    state.fold(ExecutionSuspended())
+    assert state.wake_at == 500
+    state.fold(ExecutionResumed())
+    state.fold(OrchestratorStarted(300))
+    assert state.wake_at == 500
 
 
 @pytest.mark.parametrize(
@@ -142,7 +152,7 @@ def test_no_code_begins_in_a_turn_without_orchestrator():
         ([OrchestratorStarted(300)], "Suspended", False, None),
         ([ExecutionResumed()], "Pending", False, 200),
         ([OrchestratorStarted(300), ExecutionResumed()], "Running", True, None),
-        ([OrchestratorStarted(300, idle=True), ExecutionResumed()], "Pending", False, 200),
+        ([OrchestratorStarted(300, idle=True), ExecutionResumed()], "Pending", False, 300),
     ],
     ids=["suspended", "suspended past its time", "resumed in time", "resumed too late", "resumed without orchestrator"],
 )

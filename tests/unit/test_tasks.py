@@ -177,7 +177,7 @@ def test_a_cancelled_wait_drops_its_timer_and_takes_nothing():
 
 def test_a_closed_recorder_lets_nothing_be_asked_for():
     notes = recorder()
-    wait, timer = limited(notes)
+    (limited_wait, _), timer = limited(notes), notes.create_timer(6)
     notes.closed = True
     before = list(notes.actions)
     actions: list[Callable[[], object]] = [
@@ -185,8 +185,8 @@ def test_a_closed_recorder_lets_nothing_be_asked_for():
         lambda: notes.schedule_sub_orchestration(9, "a", "i", None, None, None),
         lambda: notes.create_timer(1),
         lambda: notes.wait_for_event("x", None),
+        limited_wait.cancel,
         timer.cancel,
-        wait.cancel,
     ]
     for action in actions:
         with pytest.raises(Dehydrated):

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from perdure.client.local import DurableClient
-from perdure.client.models import DurableOrchestrationStatus, PurgeHistoryResult
+from perdure.client.models import DurableOrchestrationStatus, InstancePage, PurgeHistoryResult
 from perdure.core.messages import ReusePolicy
 from perdure.core.status import OrchestrationRuntimeStatus
 
@@ -75,6 +75,36 @@ class BlockingClient:
             self._client.get_status_by(created_time_from, created_time_to, runtime_status, instance_id_prefix, names=names)
         )
 
+    def list_page(
+        self,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        runtime_status: Sequence[OrchestrationRuntimeStatus] | None = None,
+        instance_id_prefix: str | None = None,
+        *,
+        names: Sequence[str] = (),
+        page_size: int = 100,
+        continuation_token: str | None = None,
+        show_input: bool = False,
+    ) -> InstancePage:
+        """See ``DurableClient.list_page``."""
+        return self._run(
+            self._client.list_page(
+                created_time_from,
+                created_time_to,
+                runtime_status,
+                instance_id_prefix,
+                names=names,
+                page_size=page_size,
+                continuation_token=continuation_token,
+                show_input=show_input,
+            )
+        )
+
+    def count(self) -> dict[OrchestrationRuntimeStatus, int]:
+        """See ``DurableClient.count``."""
+        return self._run(self._client.count())
+
     def wait_for_completion(
         self, instance_id: str, timeout: float | timedelta | None = None, *, show_input: bool = False
     ) -> DurableOrchestrationStatus:
@@ -100,6 +130,10 @@ class BlockingClient:
     def rewind(self, instance_id: str, reason: str | None = None) -> None:
         """See ``DurableClient.rewind``."""
         self._run(self._client.rewind(instance_id, reason))
+
+    def restart(self, instance_id: str, restart_with_new_instance_id: bool = True) -> str:
+        """See ``DurableClient.restart``."""
+        return self._run(self._client.restart(instance_id, restart_with_new_instance_id))
 
     def purge_instance_history(self, instance_id: str) -> PurgeHistoryResult:
         """See ``DurableClient.purge_instance_history``."""

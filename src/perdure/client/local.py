@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from perdure.client.history import project
-from perdure.client.models import DurableOrchestrationStatus, PurgeHistoryResult
+from perdure.client.models import DurableOrchestrationStatus, InstancePage, PurgeHistoryResult
 from perdure.core import features
 from perdure.core.codec import decode_segment
 from perdure.core.context import function_name
@@ -131,20 +131,67 @@ class DurableClient:
         names: Sequence[str] = (),
     ) -> list[DurableOrchestrationStatus]:
         """The instances that match all filters, ordered by id, with their outputs."""
+        found: list[DurableOrchestrationStatus] = []
+        token: str | None = None
+        while True:
+            page = await self.list_page(
+                created_time_from,
+                created_time_to,
+                runtime_status,
+                instance_id_prefix,
+                names=names,
+                page_size=_PAGE,
+                continuation_token=token,
+            )
+            found += page.instances
+            token = page.continuation_token
+            if token is None:
+                return found
+
+    async def list_page(
+        self,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        runtime_status: Sequence[OrchestrationRuntimeStatus] | None = None,
+        instance_id_prefix: str | None = None,
+        *,
+        names: Sequence[str] = (),
+        page_size: int = 100,
+        continuation_token: str | None = None,
+        show_input: bool = False,
+    ) -> InstancePage:
+        """One page of what ``get_status_by`` gives; an instance that exists throughout the paging is on exactly one page.
+
+        Args:
+            created_time_from: not created before then.
+            created_time_to: not created after then.
+            runtime_status: any of these.
+            instance_id_prefix: how the ids begin.
+            names: any of these orchestrators, in the case in which they were registered.
+            page_size: at most so many.
+            continuation_token: of the page before.
+            show_input: also give the inputs.
+        """
         query = InstanceQuery(
             statuses=[str(status) for status in runtime_status or ()],
             names=names,
             created_from=to_us(created_time_from) if created_time_from else None,
             created_to=to_us(created_time_to) if created_time_to else None,
             id_prefix=instance_id_prefix or "",
-            limit=_PAGE,
+            limit=page_size + 1,  # one more tells whether there is another page
+            after=continuation_token or "",
             with_payloads=True,
         )
-        found: list[DurableOrchestrationStatus] = []
-        while page := await self._queries.list(query):
-            found.extend(_status(record, show_input=False, history=None) for record in page)
-            query = msgspec.structs.replace(query, after=page[-1].row.instance_id)
-        return found
+        records = await self._queries.list(query)
+        shown = records[:page_size]
+        return InstancePage(
+            [_status(record, show_input=show_input, history=None) for record in shown],
+            shown[-1].row.instance_id if len(records) > page_size else None,
+        )
+
+    async def count(self) -> dict[OrchestrationRuntimeStatus, int]:
+        """The number of instances per status; statuses that no instance has are left out."""
+        return {OrchestrationRuntimeStatus(status): number for status, number in (await self._queries.count()).items()}
 
     async def wait_for_completion(
         self,
@@ -166,26 +213,36 @@ class DurableClient:
             EngineStoppedError: the hub was closed.
         """
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        waiters = self._engine.waiters
-        future = waiters.wait(instance_id)
         try:
-            if not self._engine.is_running(instance_id):
-                record = await self._queries.get(instance_id)
-                if record is None:
-                    raise InstanceNotFoundError(f"there is no instance '{instance_id}'")
-                if record.row.status in TERMINAL_STATUSES:
-                    return await self.get_status(instance_id, show_input=show_input)
-            try:
-                record = await (future if seconds is None else asyncio.wait_for(future, seconds))
-            except TimeoutError:
-                raise TimeoutError(f"instance '{instance_id}' has not ended after {seconds} s; it goes on") from None
-        finally:
-            waiters.forget(instance_id, future)
-            if future.done() and not future.cancelled():
-                future.exception()  # seen, even where another error came first
+            record = await self._final_record(instance_id, seconds)
+        except TimeoutError:
+            raise TimeoutError(f"instance '{instance_id}' has not ended after {seconds} s; it goes on") from None
         if show_input:
             return await self.get_status(instance_id, show_input=True)
         return _status(record, show_input=False, history=None)
+
+    async def _final_record(self, instance_id: str, seconds: float | None) -> InstanceRecord:
+        now = asyncio.get_running_loop().time
+        deadline = None if seconds is None else now() + seconds
+        waiters = self._engine.waiters
+        while True:
+            future = waiters.wait(instance_id)
+            try:
+                if not self._engine.is_running(instance_id):
+                    record = await self._queries.get(instance_id, with_payloads=True)
+                    if record is None:
+                        raise InstanceNotFoundError(f"there is no instance '{instance_id}'")
+                    if record.row.status in TERMINAL_STATUSES:
+                        return record
+                    if self._engine.stopped is not None:
+                        raise self._engine.stopped
+                record = await (future if deadline is None else asyncio.wait_for(future, deadline - now()))
+            finally:
+                waiters.forget(instance_id, future)
+                if future.done() and not future.cancelled():
+                    future.exception()  # seen, even where another error came first
+            if record is not None:
+                return record
 
     async def raise_event(self, instance_id: str, event_name: str, event_data: Any = None) -> None:
         """Sends an external event. An instance that isn't waiting for it yet keeps it.
@@ -246,6 +303,32 @@ class DurableClient:
         """
         await self._send(instance_id, ExecutionRewound(reason))
 
+    async def restart(self, instance_id: str, restart_with_new_instance_id: bool = True) -> str:
+        """Starts the same orchestrator with the same input again. Version and tags aren't taken over, as in Durable Functions.
+
+        Args:
+            instance_id: what to repeat.
+            restart_with_new_instance_id: whether under a new id; else the ended instance is replaced.
+
+        Returns:
+            The id of the new instance.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+            InstanceAlreadyExistsError: it has not ended, and was to be replaced.
+            OrchestratorNotRegisteredError: the app has no orchestrator of its name any more.
+            CommitFailedError: the store failed; the outcome is unknown.
+        """
+        record = await self._queries.get(instance_id, with_payloads=True)
+        if record is None or (started := _execution_started(record)) is None:
+            raise InstanceNotFoundError(f"there is no instance '{instance_id}' that could be started again")
+        text = started.input
+        return await self.start_new(
+            started.name,
+            None if restart_with_new_instance_id else instance_id,
+            None if text is None else msgspec.Raw(text.encode()),
+        )
+
     async def purge_instance_history(self, instance_id: str) -> PurgeHistoryResult:
         """Deletes an instance that has ended, with everything stored of it.
 
@@ -295,10 +378,8 @@ def _status(record: InstanceRecord, *, show_input: bool, history: list[dict[str,
         if isinstance(last, ExecutionCompleted):
             failure = last.failure
             output = _json(last.result) if failure is None else f"{failure.type}: {failure.message}"
-    if show_input and record.first is not None:
-        for event in decode_segment(record.first.events):
-            if isinstance(event, ExecutionStarted):
-                input_ = _json(event.input)
+    if show_input and (started := _execution_started(record)) is not None:
+        input_ = _json(started.input)
     return DurableOrchestrationStatus(
         instance_id=row.instance_id,
         name=row.name,
@@ -313,6 +394,12 @@ def _status(record: InstanceRecord, *, show_input: bool, history: list[dict[str,
         tags=dict(row.tags),
         failure=failure,
     )
+
+
+def _execution_started(record: InstanceRecord) -> ExecutionStarted | None:
+    if record.first is None:
+        return None
+    return next((event for event in decode_segment(record.first.events) if isinstance(event, ExecutionStarted)), None)
 
 
 def _new_id() -> str:

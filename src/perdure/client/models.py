@@ -43,3 +43,12 @@ class PurgeHistoryResult:
     """What a purge did."""
 
     instances_deleted: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstancePage:
+    """Part of a list of instances."""
+
+    instances: list[DurableOrchestrationStatus]
+    continuation_token: str | None
+    """What the call for the next page takes; ``None`` on the last one. Only the client that made it can read it."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 from perdure.core.code import Code
 from perdure.core.codec import decode_segment, encode_segment
 from perdure.core.context import DurableOrchestrationContext
@@ -32,6 +34,7 @@ from perdure.core.events import (
     TaskCompleted,
     TaskFailed,
     TaskScheduled,
+    TimerFired,
 )
 from perdure.core.failures import FailureDetails, TaskFailedError, failure_from_exception, original_exception
 from perdure.core.functions import Functions, OrchestratorFunction
@@ -193,16 +196,15 @@ class Orchestration:
 
     # --- live -----------------------------------------------------------------------------------------------------
 
-    def turn(self, messages: Sequence[Message], now_us: int) -> Turn:
+    def turn(self, messages: Sequence[Message], now_us: int, *, idle: bool = False) -> Turn:
         """Takes the messages in order, runs the code as far as it goes, and says what came of it.
 
-        ``now_us`` becomes the orchestration's time. The object has moved on when this returns, durable or not: if the
+        ``now_us`` becomes the orchestration's time. ``idle`` makes a new instance wait for an app that has its code. The object has moved on when this returns, durable or not: if the
         commit fails, drop it.
         """
         turn = Turn(now_us)
-        before = self._projected
         effects: list[Effect] = []
-        events = self._begin_turn(OrchestratorStarted(now_us, self.state.started is not None and self._function is None))
+        events = self._begin_turn(OrchestratorStarted(now_us, self._function is None and (idle or self.state.started is not None)))
         if self._doomed is not None:
             if not self.ended:
                 self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(self._doomed))
@@ -229,8 +231,9 @@ class Orchestration:
             self.next_seq += 1
             self.segments.append(turn.events)
             self.size += len(turn.events)
-        self._projected = self.projection()
-        turn.projection_changed = turn.reset or self._projected != before
+            projected = self.projection()  # not of a turn that leaves no trace: then no row is written either
+            turn.projection_changed = turn.reset or projected != self._projected
+            self._projected = projected
         if effects:
             turn.effects = Sealed(effects)
         return turn
@@ -370,6 +373,8 @@ class Orchestration:
         if kind in _COMPLETION_TYPES or kind is EventRaised:
             if self._idle_turn or self._doomed is not None or self.state.suspended:
                 self._parked.append(event)
+                if isinstance(event, TimerFired):
+                    self._recorder.timer_fired_unseen(event.task_id)
             else:
                 self._to_code(event)
         elif isinstance(event, ExecutionStarted):
@@ -385,7 +390,7 @@ class Orchestration:
     def _enter(self, started: ExecutionStarted) -> None:
         self._function = self._functions.orchestrators.get(started.name.casefold())
         if self._function is None:
-            if not self._recorder.replaying:
+            if not self._recorder.replaying and not self._idle_turn:
                 known = ", ".join(sorted(function.name for function in self._functions.orchestrators.values())) or "none"
                 error = OrchestratorNotRegisteredError(f"there is no orchestrator named '{started.name}'. Registered: {known}.")
                 self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(error))
@@ -588,7 +593,8 @@ def message_to_parent(started: ExecutionStarted, end: ExecutionCompleted) -> Mes
         return None
     failure = end.failure
     if end.status == OrchestrationRuntimeStatus.Terminated:
-        failure = FailureDetails("perdure.OrchestrationTerminatedError", f"the instance was terminated: {end.result}")
+        reason = msgspec.json.decode(end.result) if end.result is not None else "no reason given"
+        failure = FailureDetails("perdure.OrchestrationTerminatedError", f"the instance was terminated: {reason}")
     event = (
         SubOrchestrationInstanceCompleted(parent.task_id, end.result)
         if failure is None

@@ -33,6 +33,7 @@ class Recorder:
     __slots__ = (
         "_arrivals",
         "_buffered",
+        "_fired_unseen",
         "_fold",
         "_waiters",
         "actions",
@@ -65,6 +66,7 @@ class Recorder:
         self._buffered: dict[str, deque[tuple[int, EventRaised]]] = {}
         self._waiters: dict[str, list[EventTask[Any]]] = {}
         self._arrivals = 0
+        self._fired_unseen: set[int] = set()
 
     def add(self, action: Action) -> None:
         """Writes an action down.
@@ -116,9 +118,16 @@ class Recorder:
         return task
 
     def cancel_timer(self, task_id: int) -> None:
-        """Takes that back."""
-        self.add(TimerCanceled(task_id))
+        """Takes that back. Of a timer whose firing is recorded already, and only kept from the code, nothing is left to cancel."""
+        if self.closed:
+            raise Dehydrated
+        if task_id not in self._fired_unseen:
+            self.add(TimerCanceled(task_id))
         del self.tasks[task_id]
+
+    def timer_fired_unseen(self, task_id: int) -> None:
+        """A timer has fired while events are kept from the code."""
+        self._fired_unseen.add(task_id)
 
     # --- external events ------------------------------------------------------------------------------------------
 

@@ -94,11 +94,7 @@ class Engine:
         hub = await self._store.open()
         try:
             self._partitions = list(range(hub.partition_count))
-            self._leases = await self._store.acquire(self._owner, self._partitions, _FOREVER_US)
-            if len(self._leases) < len(self._partitions):
-                raise HubInUseError(
-                    "another engine owns partitions of this hub, and this kind of store allows only one. Stop it first."
-                )
+            self._leases = await self._take_partitions()
             self._committer = Committer(self._store, lambda: self._leases, self._released, self._commit_failed)
             self._loop = PartitionLoop(
                 store=self._store,
@@ -129,6 +125,14 @@ class Engine:
         self._started = True
         self._stopped = None
         self._go_on(recovery)
+
+    async def _take_partitions(self) -> Sequence[Lease]:
+        leases = await self._store.acquire(self._owner, self._partitions, _FOREVER_US)
+        if len(leases) < len(self._partitions):
+            raise HubInUseError(
+                "another engine owns partitions of this hub, and this kind of store allows only one. Stop it first."
+            )
+        return leases
 
     async def close(self) -> None:
         """Drains: running activities get the grace of the settings, and what was decided is written."""
@@ -226,8 +230,9 @@ class Engine:
             self._release(effect, batch)
         for envelope, error in batch.answers:
             envelope.answer(error)
-        for wake_at, instance_id in batch.wakes:
-            self._timers.add(wake_at, instance_id)
+        if not self._settings.passive:
+            for wake_at, instance_id in batch.wakes:
+                self._timers.add(wake_at, instance_id)
         sessions = self._loop.sessions
         for session in batch.sessions:
             session.uncommitted -= 1
@@ -244,7 +249,7 @@ class Engine:
     def _release(self, effect: Effect, batch: Batch) -> None:
         match effect:
             case DispatchActivity():
-                if not self._closing:
+                if not self._closing and not self._settings.passive:
                     self._activities.dispatch(effect)
             case CancelActivities():
                 self._activities.cancel_instance(effect.instance_id)
@@ -297,10 +302,13 @@ class Engine:
                 error = again
             else:
                 self._go_on(recovery)
+                self.waiters.look_again()
                 return
 
-    async def _begin(self) -> Recovery:
+    async def _begin(self) -> Recovery | None:
         """Reads the messages and timers that are open. What is queued up already still matters."""
+        if self._settings.passive:
+            return None
         held: set[ActivityKey] = set()
         recovery = Recovery(self._store, self._partitions, self._activities.dispatch, held)
         inbox = await recovery.inbox()
@@ -311,9 +319,11 @@ class Engine:
         self._loop.post(inbox)
         return recovery
 
-    def _go_on(self, recovery: Recovery) -> None:
+    def _go_on(self, recovery: Recovery | None) -> None:
         """New work may come in while the open activities are being found."""
         self._loop.resume()
+        if recovery is None:
+            return
         self._recovering = self._supervised(self._find_activities(recovery))
 
     async def _find_activities(self, recovery: Recovery) -> None:

@@ -74,6 +74,7 @@ class PartitionLoop:
         self._hydrated = hydrated
         self._failed = failed
         self._max_batch_turns = settings.max_batch_turns
+        self._passive = settings.passive
         self.sessions = Sessions(settings.max_sessions, settings.max_session_bytes, duration_us(settings.session_idle_timeout))
         self._queue: deque[Envelope] = deque()
         self._loading: dict[str, list[Envelope]] = {}
@@ -349,7 +350,8 @@ class PartitionLoop:
         watchdog = self._watchdog
         watchdog.turns += 1
         watchdog.current = session
-        turn = orchestration.turn([envelope.message for envelope in envelopes if envelope.message is not None], now_us)
+        messages = [envelope.message for envelope in envelopes if envelope.message is not None]
+        turn = orchestration.turn(messages, now_us, idle=self._passive)
         watchdog.current = None
         batch = self._committer.batch
         batch.partitions.add(session.partition)

@@ -32,5 +32,7 @@ class EngineSettings:
     """How long a cancelled process activity may take before it is killed."""
     blocked_after: timedelta = timedelta(seconds=1)
     """An orchestrator that keeps a turn for longer is reported with its stack."""
+    passive: bool = False
+    """Only record what clients send: no code runs, no activity, no timer and no stored message is taken up; a later engine does."""
     max_retry_delay: timedelta = timedelta(seconds=5)
     """Longest pause between attempts to recover from a store that is unavailable."""

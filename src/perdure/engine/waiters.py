@@ -9,15 +9,18 @@ class Waiters:
     """Futures by instance id."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, list[asyncio.Future[InstanceRecord]]] = {}
+        self._waiting: dict[str, list[asyncio.Future[InstanceRecord | None]]] = {}
 
-    def wait(self, instance_id: str) -> "asyncio.Future[InstanceRecord]":
-        """A future of the instance's final record (with its last segment), once that is durable. Cancel it to stop waiting."""
-        future: asyncio.Future[InstanceRecord] = asyncio.get_running_loop().create_future()
+    def wait(self, instance_id: str) -> "asyncio.Future[InstanceRecord | None]":
+        """A future of the instance's final record (with its last segment), once that is durable. Cancel it to stop waiting.
+
+        ``None`` says that the end may have been missed: ask the store, and wait again if need be.
+        """
+        future: asyncio.Future[InstanceRecord | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(instance_id, []).append(future)
         return future
 
-    def forget(self, instance_id: str, future: "asyncio.Future[InstanceRecord]") -> None:
+    def forget(self, instance_id: str, future: "asyncio.Future[InstanceRecord | None]") -> None:
         """The caller waits no longer."""
         waiting = self._waiting.get(instance_id)
         if waiting is not None and future in waiting:
@@ -30,6 +33,14 @@ class Waiters:
         for future in self._waiting.pop(instance_id, ()):
             if not future.done():
                 future.set_result(record)
+
+    def look_again(self) -> None:
+        """A commit had an unknown outcome: whoever waits may wait for what has happened, or for what never will."""
+        waiting, self._waiting = self._waiting, {}
+        for futures in waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_result(None)
 
     def fail(self, error: Exception) -> None:
         """Tells all that the engine has stopped."""

@@ -1,0 +1,70 @@
+"""The URLs that steer an instance, as Durable Functions hands them out: strings made of strings."""
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+WEBHOOKS_PATH = "/runtime/webhooks/durabletask"
+DEFAULT_CONNECTION = "AzureWebJobsStorage"
+INSTANCE_PLACEHOLDER = "INSTANCEID"
+
+
+@dataclass(frozen=True, slots=True)
+class ManagementLinks:
+    """Where the management API is, and what every URL into it has to carry."""
+
+    base_url: str
+    """Origin and path, without a slash at the end: ``http://localhost:7071/runtime/webhooks/durabletask``."""
+    task_hub: str | None = None
+    connection: str | None = None
+    code: str | None = None
+    """The key."""
+
+    def management_payload(self, instance_id: str, *, fail_with_500: bool = False) -> dict[str, str]:
+        """All URLs of one instance: what ``create_http_management_payload`` gives.
+
+        ``fail_with_500``: the status of a failed instance shall come with 500 instead of 200.
+        """
+        instance = f"/instances/{quote(instance_id, safe='')}"
+        return {
+            "id": instance_id,
+            "statusQueryGetUri": self._url(instance, after="returnInternalServerErrorOnFailure=true" if fail_with_500 else ""),
+            "sendEventPostUri": self._url(f"{instance}/raiseEvent/{{eventName}}"),
+            "terminatePostUri": self._url(f"{instance}/terminate", "reason={text}"),
+            "rewindPostUri": self._url(f"{instance}/rewind", "reason={text}"),
+            "purgeHistoryDeleteUri": self._url(instance),
+            "restartPostUri": self._url(f"{instance}/restart"),
+            "suspendPostUri": self._url(f"{instance}/suspend", "reason={text}"),
+            "resumePostUri": self._url(f"{instance}/resume", "reason={text}"),
+        }
+
+    def check_status_payload(self, instance_id: str, *, fail_with_500: bool = False) -> dict[str, str]:
+        """The body of a check-status response, which in Durable Functions has no ``rewindPostUri``."""
+        payload = self.management_payload(instance_id, fail_with_500=fail_with_500)
+        del payload["rewindPostUri"]
+        return payload
+
+    def creation_urls(self) -> dict[str, str]:
+        """Templates of the URLs that start an instance. They carry the key alone, as in Durable Functions."""
+        start = f"{self.base_url}/orchestrators/{{functionName}}[/{{instanceId}}]"
+        wait = "timeout={timeoutInSeconds}&pollingInterval={intervalInSeconds}"
+        code = self.required_query
+        return {
+            "createNewInstancePostUri": f"{start}?{code}" if code else start,
+            "createAndWaitOnNewInstancePostUri": f"{start}?{wait}&{code}" if code else f"{start}?{wait}",
+        }
+
+    @property
+    def required_query(self) -> str:
+        """What a request has to carry to be let in."""
+        return "" if self.code is None else f"code={quote(self.code, safe='')}"
+
+    def _url(self, path: str, before: str = "", *, after: str = "") -> str:
+        named = (("taskHub", self.task_hub), ("connection", self.connection))
+        parts = [
+            before,
+            *(f"{name}={quote(value, safe='')}" for name, value in named if value is not None),
+            self.required_query,
+            after,
+        ]
+        query = "&".join(part for part in parts if part)
+        return f"{self.base_url}{path}" + (f"?{query}" if query else "")
