@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perdure.app import Blueprint, DFApp, FunctionDefinitionError
-    from perdure.client import DurableClient, DurableOrchestrationStatus, PurgeHistoryResult
+    from perdure.client import DurableClient, DurableOrchestrationStatus, InstancePage, PurgeHistoryResult
+    from perdure.client.http import BlockingHttpClient, Client
+    from perdure.client.http_answers import HostAnswerError, HostUnreachableError
     from perdure.core.code import NotDurableError
     from perdure.core.context import DurableOrchestrationContext
     from perdure.core.converter import DeserializationError, PayloadTooLargeError, SerializationError
@@ -31,18 +33,22 @@ if TYPE_CHECKING:
         InstanceRunningError,
     )
     from perdure.engine.settings import EngineSettings
+    from perdure.host.client_binding import DurableOrchestrationClient
     from perdure.hub import BlockingTaskHub, TaskHub
     from perdure.store.errors import HubInUseError, SchemaTooNewError, StoreError, StoreUnavailableError, StoreUrlError
 
 _MODULES = {
     "ActivityContext": "engine.activities",
     "Blueprint": "app",
+    "BlockingHttpClient": "client.http",
     "BlockingTaskHub": "hub",
     "CancellationToken": "engine.activities",
+    "Client": "client.http",
     "CommitFailedError": "engine.errors",
     "DFApp": "app",
     "DeserializationError": "core.converter",
     "DurableClient": "client",
+    "DurableOrchestrationClient": "host.client_binding",
     "DurableOrchestrationContext": "core.context",
     "DurableOrchestrationStatus": "client",
     "EngineInvariantError": "core.errors",
@@ -51,10 +57,13 @@ _MODULES = {
     "EventTask": "core.tasks",
     "FailureDetails": "core.failures",
     "FunctionDefinitionError": "app",
+    "HostAnswerError": "client.http_answers",
+    "HostUnreachableError": "client.http_answers",
     "HubInUseError": "store.errors",
     "InstanceAlreadyExistsError": "engine.errors",
     "InstanceFinishedError": "engine.errors",
     "InstanceNotFoundError": "engine.errors",
+    "InstancePage": "client",
     "InstanceRunningError": "engine.errors",
     "InvalidInstanceIdError": "core.ids",
     "NonDeterminismError": "core.matching",
@@ -80,13 +89,16 @@ _MODULES = {
 
 __all__ = [
     "ActivityContext",
+    "BlockingHttpClient",
     "BlockingTaskHub",
     "Blueprint",
     "CancellationToken",
+    "Client",
     "CommitFailedError",
     "DFApp",
     "DeserializationError",
     "DurableClient",
+    "DurableOrchestrationClient",
     "DurableOrchestrationContext",
     "DurableOrchestrationStatus",
     "EngineInvariantError",
@@ -95,10 +107,13 @@ __all__ = [
     "EventTask",
     "FailureDetails",
     "FunctionDefinitionError",
+    "HostAnswerError",
+    "HostUnreachableError",
     "HubInUseError",
     "InstanceAlreadyExistsError",
     "InstanceFinishedError",
     "InstanceNotFoundError",
+    "InstancePage",
     "InstanceRunningError",
     "InvalidInstanceIdError",
     "NonDeterminismError",

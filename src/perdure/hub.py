@@ -4,11 +4,11 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
-from perdure.app import DFApp
 from perdure.client import DurableClient
 from perdure.client.blocking import BlockingClient
+from perdure.core.functions import Functions
 from perdure.core.state import InstanceState
 from perdure.engine.clock import Clock, SystemClock
 from perdure.engine.engine import Engine
@@ -20,6 +20,14 @@ from perdure.store.contract import HubStore
 from perdure.store.opening import open_store
 
 T = TypeVar("T")
+
+
+class App(Protocol):
+    """Whatever has functions for a hub: a ``DFApp``, or an app that a host has loaded."""
+
+    def functions(self) -> Functions:
+        """The registered functions, once all of them are registered."""
+        ...
 
 
 class TaskHub:
@@ -38,7 +46,7 @@ class TaskHub:
 
     def __init__(
         self,
-        app: DFApp,
+        app: App,
         store: str | HubStore = "memory://",
         *,
         settings: EngineSettings | None = None,
@@ -100,7 +108,7 @@ class BlockingTaskHub:
 
     def __init__(
         self,
-        app: DFApp,
+        app: App,
         store: str | HubStore = "memory://",
         *,
         settings: EngineSettings | None = None,

@@ -8,6 +8,7 @@ is rewritten whenever it changed, and (``evict``) an instance rebuilt from its b
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -29,7 +30,7 @@ from perdure.core.events import (
     TaskFailed,
 )
 from perdure.core.failures import FailureDetails, failure_from_exception
-from perdure.core.functions import ActivityFunction, OrchestratorFunction
+from perdure.core.functions import ActivityFunction, EntityFunction, OrchestratorFunction
 from perdure.core.messages import Message, decode_message, encode_message
 from perdure.core.orchestration import Disposition, Orchestration, Turn, fold_segments
 from perdure.core.state import InstanceState
@@ -47,7 +48,7 @@ def as_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
         made = function(context)
         if not isinstance(made, Generator):
             return made
-        step: Callable[[], Any] = lambda: next(made)
+        step: Callable[[], Any] = partial(next, made)
         while True:
             try:
                 awaitable = step()
@@ -58,10 +59,10 @@ def as_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
             except GeneratorExit:
                 made.close()
                 raise
-            except BaseException as error:
-                step = lambda error=error: made.throw(error)
+            except BaseException as error:  # noqa: BLE001 - all of it is the generator's
+                step = partial(made.throw, error)
             else:
-                step = lambda value=value: made.send(value)
+                step = partial(made.send, value)
 
     return coroutine
 
@@ -73,6 +74,7 @@ class App:
     style: Style = "generator"
     orchestrators: dict[str, OrchestratorFunction] = field(default_factory=dict)
     activities: dict[str, ActivityFunction] = field(default_factory=dict)
+    entities: dict[str, EntityFunction] = field(default_factory=dict)
 
     def orchestrator(self, function: Callable[..., Any], name: str | None = None, **options: Any) -> Callable[..., Any]:
         """Registers a generator function, in this app's style."""
@@ -148,7 +150,10 @@ class World:
         """Whether new instances whose orchestrator is missing wait for it instead of failing."""
         self.now_us = to_us(EPOCH)
         self.converter = JsonConverter()
+        self.describe: Callable[[BaseException], FailureDetails] = failure_from_exception
         self.instances: dict[str, Instance] = {}
+        self.written: dict[str, list[tuple[bool, bytes]]] = {}
+        """Every segment that was ever stored, and whether it began a history: of each instance id."""
         self.pending: list[Message | DispatchActivity] = []
         """On its way, oldest first. An activity runs when its turn to be delivered comes."""
         self.effects: list[Effect] = []
@@ -202,14 +207,15 @@ class World:
         for instance_id, messages in groups.items():
             self.turn(instance_id, *messages)
 
-    def answer(self, job: DispatchActivity) -> Message:
+    def answer(self, job: Message | DispatchActivity) -> Message:
         """Runs an activity: its outcome as a message."""
+        assert isinstance(job, DispatchActivity)
         function = self.app.activities[job.name.casefold()]
         try:
             result = function.call(self.converter.decode(job.input, function.input_type, "input of activity", job.name), job)
             event: Any = TaskCompleted(job.task_id, self.converter.encode(result, "result of activity", job.name))
-        except Exception as error:
-            event = TaskFailed(job.task_id, failure_from_exception(error))
+        except Exception as error:  # noqa: BLE001 - the activity's outcome
+            event = TaskFailed(job.task_id, self.describe(error))
         return Message(job.instance_id, event, job.execution_id, job.generation)
 
     def pass_time(self, duration: timedelta) -> None:
@@ -252,7 +258,7 @@ class World:
                 assert isinstance(event, ExecutionStarted)
                 event = replaced(event, generation=generation)
                 messages = (replaced(message, event=event),)
-            instance = Instance(Orchestration(instance_id, self.app, self.converter, self.now_us))
+            instance = Instance(Orchestration(instance_id, self.app, self.converter, self.now_us, self.describe))
             self.instances[instance_id] = instance
         elif instance is None:
             raise AssertionError(f"no instance {instance_id!r}")
@@ -263,6 +269,8 @@ class World:
         step.effects = open_effects(turn)
         instance.steps.append(step)
         self._store(instance, turn)
+        if turn.events is not None:
+            self.written.setdefault(instance_id, []).append((turn.reset or len(instance.stored) == 1, turn.events))
         self.effects += step.effects
         self.pending += [effect for effect in step.effects if isinstance(effect, DispatchActivity)]
         self.pending += turn.messages
@@ -317,7 +325,7 @@ class World:
         self, stored: Iterable[tuple[int, bytes]], custom_status: str | None, instance_id: str, app: App | None = None
     ) -> Orchestration:
         """An instance from its bytes."""
-        orchestration = Orchestration(instance_id, app or self.app, self.converter, 0)
+        orchestration = Orchestration(instance_id, app or self.app, self.converter, 0, self.describe)
         orchestration.replay(stored, custom_status)
         return orchestration
 
@@ -347,6 +355,15 @@ def messages_of(segment: bytes, instance_id: str) -> tuple[int, list[Message]]:
     return opening.at, [Message(instance_id, event) for event in arrived]  # type: ignore[union-attr, arg-type]
 
 
+def without_tracebacks(error: BaseException) -> FailureDetails:
+    """Failures as they are kept, but for file names and lines."""
+    kept: FailureDetails | None = None
+    for link in reversed(list(failure_from_exception(error).chain())):
+        kept = replaced(link, traceback=None, cause=kept)
+    assert kept is not None
+    return kept
+
+
 def view(state: InstanceState) -> dict[str, object]:
     """The state without what a turn that left no trace may have moved: the time."""
     names = ("begun", "completed", "next_task_id", "open_work", "pending", "started", "status", "wake_at")
@@ -357,7 +374,7 @@ def open_effects(turn: Turn) -> list[Effect]:
     """What the turn's effects are once its commit is durable."""
     commit = object()
     turn.effects.bind(commit)
-    return turn.effects.open(CommitReceipt(commit))
+    return list(turn.effects.open(CommitReceipt(commit)))
 
 
 def outcome(turn: Turn, effects: Sequence[Effect]) -> tuple[object, ...]:

@@ -153,9 +153,9 @@ def test_a_foreign_awaitable_is_refused_where_it_is_awaited():
 def test_joined_tasks_are_checked():
     tasks: list[Task[Any]] = [Task(), Task()]
     assert durable_tasks("task_all", iter(tasks)) == tasks
+    mixed = [tasks[0], _closed_coroutine()]
     with pytest.raises(NotDurableError, match=r"context.task_any got coroutine at position 1; it joins durable tasks only"):
-        coroutine = Task.__await__(Task())
-        durable_tasks("task_any", [tasks[0], _closed_coroutine(), coroutine])
+        durable_tasks("task_any", mixed)
 
 
 def _closed_coroutine() -> Any:

@@ -21,7 +21,13 @@ class Order:
 def test_who_and_what(world: World):
     def tell(context):
         yield context.wait_for_external_event("go")
-        return [context.instance_id, context.parent_instance_id, context.version, context.get_input(), context.will_continue_as_new]
+        return [
+            context.instance_id,
+            context.parent_instance_id,
+            context.version,
+            context.get_input(),
+            context.will_continue_as_new,
+        ]
 
     instance = world.start(world.app.orchestrator(tell), {"a": 1}, version="7", parent=ParentLink("p", "e", 0, 0))
     world.raise_event("go")
@@ -74,7 +80,9 @@ def test_microseconds_survive():
         return context.current_utc_datetime.isoformat()
         yield
 
-    world.now_us = (datetime(1999, 12, 31, 23, 59, 59, 999_999, UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    world.now_us = (datetime(1999, 12, 31, 23, 59, 59, 999_999, UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
+        microseconds=1
+    )
     assert world.start(world.app.orchestrator(tell)).output == "1999-12-31T23:59:59.999999+00:00"
 
 

@@ -17,11 +17,12 @@ from perdure.core.events import (
     TimerCanceled,
     TimerCreated,
 )
-from perdure.core.failures import FailureDetails
+from perdure.core.failures import FailureDetails, TaskFailedError
 from perdure.core.matching import NonDeterminismError, check_turn, describe, same
 from perdure.core.messages import Message
 from perdure.core.orchestration import Disposition, open_activities
 from perdure.core.recorder import user_source
+from perdure.core.retry import RetryOptions
 from tests.unit.driver import Instance, World, view
 
 HOUR = timedelta(hours=1)
@@ -56,7 +57,9 @@ def mismatch(instance: Instance) -> str:
     assert failure.type == "perdure.NonDeterminismError"
     head, _, rest = failure.message.partition(" its history says that the code went on to ")
     assert head.startswith("[PD1201] orchestration 'i' can't be replayed: in turn ")
-    says, _, advice = rest.partition(". The orchestrator was changed while this instance was running, or reads something that differs ")
+    says, _, advice = rest.partition(
+        ". The orchestrator was changed while this instance was running, or reads something that differs "
+    )
     assert "Bring back the earlier code, or give the new code a new name or version" in advice
     return f"{head.rpartition(' ')[2]} {says}"
 
@@ -160,13 +163,22 @@ def continues_in_addition(context):
         (renamed, "2 call activity 'b' (task 1), but the code now asked to call activity 'c' (task 1) at {'\"c\"'}"),
         (reordered, "1 call activity 'a' (task 0), but the code now asked to call activity 'b' (task 0) at {'\"b\"'}"),
         (added, "2 call activity 'b' (task 1), but the code now asked to call activity 'new' (task 1) at {'\"new\"'}"),
-        (added_in_front, "1 call activity 'a' (task 0), but the code now asked to create a timer (task 0) at {'    context.create_timer'}"),
+        (
+            added_in_front,
+            "1 call activity 'a' (task 0), but the code now asked to create a timer (task 0) at {'    context.create_timer'}",
+        ),
         (removed, "2 call activity 'b' (task 1), but the code now asked to create a timer (task 1) at {'create_timer'}"),
         (waits_instead, "2 call activity 'b' (task 1), but the code now did not ask for it; it stands at {'wait_for'}"),
-        (other_kind, "2 call activity 'b' (task 1), but the code now asked to call sub-orchestrator 'child' (task 1) at {'\"child\"'}"),
+        (
+            other_kind,
+            "2 call activity 'b' (task 1), but the code now asked to call sub-orchestrator 'child' (task 1) at {'\"child\"'}",
+        ),
         (tail_added, "3 create a timer (task 2), but the code now asked to call activity 'audit' (task 2) at {'\"audit\"'}"),
         (added_behind, "3 ask for nothing more, but the code now asked to call activity 'audit' (task 3) at {'\"audit\"'}"),
-        (ends_earlier, "2 call activity 'b' (task 1), but the code now asked to end as Completed at its end, or by its retry policy"),
+        (
+            ends_earlier,
+            "2 call activity 'b' (task 1), but the code now asked to end as Completed at its end, or by its retry policy",
+        ),
         (continues, "3 create a timer (task 2), but the code now asked to continue as new at {'continue_as_new'}"),
         (continues_in_addition, "3 ask for nothing more, but the code now asked to continue as new at {'continue_as_new'}"),
     ],
@@ -224,15 +236,13 @@ def test_a_retry_that_goes_on_for_longer_is_found():
     def old(context):
         try:
             yield context.call_activity("fail")
-        except Exception:
+        except TaskFailedError:
             yield context.wait_for_external_event("end")
 
     def new(context):
-        from perdure.core.retry import RetryOptions
-
         try:
             yield context.call_activity_with_retry("fail", RetryOptions(1000, 3))
-        except Exception:
+        except TaskFailedError:
             yield context.wait_for_external_event("end")
 
     world = World()
@@ -346,8 +356,8 @@ def test_a_failing_child_of_a_changed_orchestrator_tells_its_caller():
     def parent(context):
         try:
             yield context.call_sub_orchestrator("orchestrator", instance_id="i")
-        except Exception as error:
-            return error.is_caused_by(NonDeterminismError)  # type: ignore[attr-defined]
+        except TaskFailedError as error:
+            return error.is_caused_by(NonDeterminismError)
 
     world = World()
     world.app.activity("a", lambda value, job: "A")

@@ -126,12 +126,19 @@ def test_an_instance_suspended_and_resumed_before_its_start_time_still_waits_for
 
 
 def test_events_parked_when_the_code_ends_are_dropped_with_it(world: World):
-    instance = world.start(world.app.orchestrator(two_events))
+    def two_then_end(context):
+        numbers = yield from two_events(context)
+        context.set_custom_status("end")
+        return numbers
+
+    instance = world.start(world.app.orchestrator(two_then_end))
     world.suspend()
     for number in range(4):
         world.raise_event("n", number)
     world.resume()
     assert instance.output == [0, 1]
+    # Its history fits its code: or the code would have no say in what a rebuilt instance shows.
+    assert world.rebuilt(instance.stored, None, "i").custom_status == '"end"'
     assert world.turn("i").events is None
     assert world.raise_event("n", 9) is Disposition.FINISHED
 

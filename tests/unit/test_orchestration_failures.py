@@ -1,12 +1,12 @@
 """Everything that can go wrong in an orchestrator, and what is told about it."""
 
-import asyncio
 import inspect
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from perdure.core.converter import DeserializationError, SerializationError
 from perdure.core.effects import DispatchActivity, InstanceEnded
 from perdure.core.events import TaskScheduled, TimerCreated
 from perdure.core.failures import TaskFailedError
@@ -101,7 +101,7 @@ def test_inputs_that_are_no_json_are_refused_where_they_are_given(world: World):
         ):
             try:
                 call()
-            except Exception as error:
+            except SerializationError as error:
                 refused.append(type(error).__name__)
         return [refused, context.will_continue_as_new, context.custom_status]
         yield
@@ -179,7 +179,9 @@ def test_a_failure_that_is_not_caught_fails_the_orchestration_and_keeps_its_caus
     instance = world.start(world.app.orchestrator(work))
     world.settle()
     assert [link.type.rpartition(".")[2] for link in instance.failure.chain()] == ["TaskFailedError", "PaymentError"]
-    assert instance.failure.message == f"[PD1101] activity 'fail' (task 0) failed: {PaymentError.__module__}.PaymentError: declined"
+    assert (
+        instance.failure.message == f"[PD1101] activity 'fail' (task 0) failed: {PaymentError.__module__}.PaymentError: declined"
+    )
 
 
 def test_the_original_exception_comes_back_where_the_activity_declares_it(world: World):
@@ -322,7 +324,7 @@ def test_a_result_that_does_not_fit_is_not_retried(world: World):
     def work(context):
         try:
             yield context.call_activity_with_retry("word", RetryOptions(1000, 3), expected_type=int)
-        except Exception as error:
+        except DeserializationError as error:
             return type(error).__name__
 
     instance = world.start(world.app.orchestrator(work))
@@ -360,149 +362,3 @@ def test_retries_join_like_any_task(world: World):
     world.run()
     assert instance.output == [True, [1, 2, 3]]
     assert world.retrace() > 5
-
-
-# --- what can't be awaited --------------------------------------------------------------------------------------------
-
-NOT_TASKS = [(1, "a value of type int"), ([], "a value of type list"), ("say", "a value of type str")]
-
-
-@pytest.mark.parametrize(("value", "named"), NOT_TASKS, ids=lambda value: repr(value))
-def test_yielding_what_is_no_task_says_what_to_do_instead_and_where(value: Any, named: str):
-    world = World("generator")
-
-    def odd(context):
-        yield context.wait_for_external_event("go")
-        yield value
-
-    instance = world.start(world.app.orchestrator(odd))
-    world.raise_event("go")
-    assert instance.failure.type == "perdure.NotDurableError"
-    assert instance.failure.message == (
-        f"[PD1202] the orchestrator awaited {named} at {__file__}:{line_of(odd, 'yield value')} in odd; only durable tasks can be "
-        "awaited here. Instead: await what the context's methods return, and call activities through context.call_activity."
-    )
-
-
-def test_awaiting_asyncio_says_what_to_do_instead_and_where():
-    world = World()
-
-    async def sleeps(context):
-        await helper()
-
-    async def helper():
-        await asyncio.sleep(1)
-
-    async def sleeps_0(context):
-        await asyncio.sleep(0)
-
-    async def gathers(context):
-        await asyncio.gather(context.create_timer(timedelta(seconds=1)), context.create_timer(timedelta(seconds=2)))
-
-    async def run() -> dict[str, str]:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, told: None)  # gather's own tasks fail, unobserved
-        told = {}
-        for function in (sleeps, sleeps_0, gathers):
-            world.app.orchestrators[function.__name__] = world.app.orchestrators["x"].__class__(function.__name__, function)
-            failure = world.start(function.__name__, instance_id=function.__name__).failure
-            assert failure.type == "perdure.NotDurableError"
-            told[function.__name__] = failure.message
-        await asyncio.sleep(0)
-        return told
-
-    world.app.orchestrator(lambda context: None, "x")
-    told = asyncio.run(run())
-    places = {
-        "sleeps": f"{line_of(helper, 'asyncio.sleep')} in helper",
-        "sleeps_0": f"{line_of(sleeps_0, 'asyncio.sleep')} in sleeps_0",
-        "gathers": f"{line_of(gathers, 'asyncio.gather')} in gathers",
-    }
-    for name, place in places.items():
-        assert told[name] == (
-            f"[PD1202] the orchestrator awaited something of asyncio at {__file__}:{place}; only durable tasks can be awaited here. "
-            "Instead: do I/O in an activity; wait with context.create_timer; join tasks with context.task_all or context.task_any."
-        )
-
-
-def test_the_error_is_raised_where_the_code_awaits_so_that_it_can_go_on():
-    world = World("generator")
-
-    def odd(context):
-        try:
-            yield 1
-        except Exception as error:
-            name = type(error).__name__
-        return [name, (yield context.wait_for_external_event("go"))]
-
-    instance = world.start(world.app.orchestrator(odd))
-    world.raise_event("go", 1)
-    assert instance.output == ["NotDurableError", 1]
-
-
-@pytest.mark.parametrize("method", ["task_all", "task_any"])
-def test_joining_what_is_no_task_is_refused(world: World, method: str):
-    def odd(context):
-        timer = context.create_timer(timedelta(seconds=1))
-        yield getattr(context, method)([timer, "result"])
-
-    failure = world.start(world.app.orchestrator(odd)).failure
-    assert failure.type == "perdure.NotDurableError"
-    assert f"context.{method} got str at position 1" in failure.message
-
-
-# --- clean-up code of instances that are only dropped from memory -----------------------------------------------------
-
-
-@pytest.mark.parametrize("style", ["generator", "coroutine"])
-def test_finally_blocks_do_nothing_when_an_instance_is_dropped_from_memory(style: Any):
-    world = World(style)
-    reached: list[str] = []
-
-    def careful(context):
-        task = context.call_activity("work")
-        try:
-            yield context.wait_for_external_event("go")
-        except Exception:
-            reached.append("except Exception")
-        finally:
-            reached.append("finally")
-            for action in (
-                lambda: context.call_activity("clean_up"),
-                lambda: context.call_sub_orchestrator("clean_up"),
-                lambda: context.create_timer(timedelta(0)),
-                lambda: context.wait_for_external_event("x"),
-                lambda: context.set_custom_status("cleaned up"),
-                lambda: context.continue_as_new(1),
-            ):
-                try:
-                    action()
-                except BaseException as error:
-                    reached.append(type(error).__name__)
-            assert context.is_replaying
-            context.call_activity("clean_up")
-            reached.append("after")
-            yield task
-
-    instance = world.start(world.app.orchestrator(careful))
-    stored, projection = list(instance.stored), instance.orchestration.projection()
-    instance.orchestration.close()
-    assert reached == ["finally", *["Dehydrated"] * 6]
-    assert [data for _, data in stored] == instance.orchestration.segments
-    assert instance.orchestration.projection() == projection
-
-
-@pytest.mark.parametrize("style", ["generator", "coroutine"])
-def test_finally_blocks_that_wait_are_simply_dropped(style: Any):
-    world = World(style)
-
-    def careful(context):
-        task = context.call_activity("work")
-        try:
-            yield context.wait_for_external_event("go")
-        finally:
-            yield task
-
-    instance = world.start(world.app.orchestrator(careful))
-    instance.orchestration.close()
-    instance.orchestration.close()  # twice is once
-    assert instance.status == "Running"

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from perdure.core.effects import DispatchActivity
+from perdure.core.converter import DeserializationError
+from perdure.core.effects import CommitReceipt, DispatchActivity
+from perdure.core.errors import EngineInvariantError
 from perdure.core.events import TimerCanceled, TimerCreated, TimerFired
 from perdure.core.failures import TaskFailedError
 from perdure.core.orchestration import Disposition
@@ -64,10 +66,10 @@ def test_tasks_may_be_started_first_and_awaited_later_in_any_order(world: World)
 
     def started_first(context):
         tasks = [context.call_activity("double", number) for number in range(3)]
-        results = []
-        for task in reversed(tasks):
-            results.append((yield task))
-        return results
+        third = yield tasks[2]
+        second = yield tasks[1]
+        first = yield tasks[0]
+        return [third, second, first]
 
     instance = world.start(world.app.orchestrator(started_first))
     assert len(world.pending) == 3
@@ -398,7 +400,7 @@ def test_a_result_that_does_not_fit_its_annotation_fails_the_await(world: World)
     def typed(context):
         try:
             yield context.call_activity("word", expected_type=int)
-        except Exception as error:
+        except DeserializationError as error:
             return [type(error).__name__, str(error)]
 
     instance = world.start(world.app.orchestrator(typed))
@@ -406,3 +408,20 @@ def test_a_result_that_does_not_fit_its_annotation_fails_the_await(world: World)
     name, message = instance.output
     assert name == "DeserializationError"
     assert "result of activity 'word'" in message
+
+
+def test_turns_without_effects_have_seals_of_their_own(world: World):
+    """Two hubs of one process commit at the same time; neither may open, or spoil, what is the other's."""
+
+    def wait(context):
+        yield context.wait_for_external_event("go")
+
+    world.app.orchestrator(wait)
+    turns, commits = [], [object(), object()]
+    for number, commit in enumerate(commits):
+        world.start(wait, instance_id=f"i{number}")
+        turns.append(world.instances[f"i{number}"].orchestration.turn([], world.now_us))
+        turns[-1].effects.bind(commit)
+    assert [list(turn.effects.open(CommitReceipt(commit))) for turn, commit in zip(turns, commits, strict=True)] == [[], []]
+    with pytest.raises(EngineInvariantError, match="with the receipt of another commit"):
+        turns[0].effects.open(CommitReceipt(commits[1]))

@@ -17,7 +17,9 @@ def failed(type_: str = "ValueError", *, cause: FailureDetails | None = None, fi
     return TaskFailedError("activity 'a'", 0, FailureDetails(type_, "no", None, cause, final))
 
 
-def delay(options: RetryOptions, attempt: int = 1, elapsed_ms: int = 0, error: TaskFailedError | None = None, seed: str = "s") -> Any:
+def delay(
+    options: RetryOptions, attempt: int = 1, elapsed_ms: int = 0, error: TaskFailedError | None = None, seed: str = "s"
+) -> Any:
     """In milliseconds."""
     start = 10**15
     result = next_delay_us(
@@ -81,13 +83,22 @@ def test_jitter_shortens_a_wait_by_up_to_its_part_and_is_the_same_every_time(jit
 
 def test_jitter_differs_between_attempts_and_calls():
     options = RetryOptions(1000, 100, jitter=0.5)
-    assert len({delay(options, attempt, seed=seed) for attempt in range(1, 6) for seed in ("execution:0:1", "execution:0:2")}) == 10
+    assert (
+        len({delay(options, attempt, seed=seed) for attempt in range(1, 6) for seed in ("execution:0:1", "execution:0:2")}) == 10
+    )
 
 
 def test_filters():
     cause = FailureDetails("builtins.ConnectionError", "refused")
     deep = failed("app.OrderError", cause=FailureDetails("ConnectionRefusedError", "refused"))
-    for kinds in [(ConnectionError,), ("ConnectionRefusedError",), ("OrderError",), ("app.OrderError",), (KeyError, OSError)]:
+    final: list[tuple[Any, ...]] = [
+        (ConnectionError,),
+        ("ConnectionRefusedError",),
+        ("OrderError",),
+        ("app.OrderError",),
+        (KeyError, OSError),
+    ]
+    for kinds in final:
         assert delay(RetryOptions(100, 3, non_retryable=kinds), error=deep) is None
     for kinds in [(), (KeyError,), ("ConnectionError",), ("rderError",)]:
         assert delay(RetryOptions(100, 3, non_retryable=kinds), error=deep) == 100
@@ -134,5 +145,6 @@ def test_what_the_predicate_raises_goes_through():
     ids=str,
 )
 def test_numbers_out_of_range_are_refused_by_name(arguments: dict[str, Any], message: str):
+    sound: dict[str, Any] = {"first_retry_interval_in_milliseconds": 1, "max_number_of_attempts": 1}
     with pytest.raises(ValueError, match=f"^{message}$"):
-        RetryOptions(**({"first_retry_interval_in_milliseconds": 1, "max_number_of_attempts": 1} | arguments))
+        RetryOptions(**(sound | arguments))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from perdure.core.codec import encode_segment
 from perdure.core.errors import EngineInvariantError
 from perdure.core.events import (
     EventRaised,
@@ -25,7 +26,6 @@ from perdure.core.events import (
 )
 from perdure.core.failures import FailureDetails
 from perdure.core.orchestration import fold_segments, open_activities
-from perdure.core.codec import encode_segment
 from perdure.core.state import InstanceState
 
 FAILURE = FailureDetails("ValueError", "no")
@@ -87,7 +87,9 @@ COMPLETIONS = [
 )
 def test_a_completion_fits_only_work_of_its_kind(work: Any, fitting: tuple[type, ...]):
     state = running(work)
-    assert [event for event in COMPLETIONS if state.is_open(event)] == [event for event in COMPLETIONS if isinstance(event, fitting)]
+    assert [event for event in COMPLETIONS if state.is_open(event)] == [
+        event for event in COMPLETIONS if isinstance(event, fitting)
+    ]
 
 
 def test_the_earliest_open_timer_is_the_next_wake_up():
@@ -202,13 +204,17 @@ def test_what_no_history_can_say(events: list[Any]):
 
 def test_stored_segments_fold_to_the_same():
     events = [TaskScheduled(0, "a", "1"), TimerCreated(1, 500)]
-    state = fold_segments([encode_segment([OrchestratorStarted(100), STARTED, *events]), encode_segment([OrchestratorStarted(200)])])
+    state = fold_segments(
+        [encode_segment([OrchestratorStarted(100), STARTED, *events]), encode_segment([OrchestratorStarted(200)])]
+    )
     assert state.open_work == dict(enumerate(events))
     assert (state.now_us, state.started) == (200, STARTED)
 
 
 def test_open_activities_are_those_without_a_completion_each_with_the_key_of_its_first_attempt():
-    state = running(TaskScheduled(0, "a", "1"), TaskScheduled(1, "b"), TimerCreated(2, 5), TaskScheduled(3, "b", None, 2, 1), TaskCompleted(0))
+    state = running(
+        TaskScheduled(0, "a", "1"), TaskScheduled(1, "b"), TimerCreated(2, 5), TaskScheduled(3, "b", None, 2, 1), TaskCompleted(0)
+    )
     state.fold(TaskFailed(1, FAILURE))
     (job,) = open_activities("i", state)
     assert (job.instance_id, job.execution_id, job.generation, job.task_id) == ("i", "e", 3, 3)

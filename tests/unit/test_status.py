@@ -42,7 +42,7 @@ def test_the_table_has_nothing_but_that():
 
 def test_nothing_leaves_a_terminal_status_and_everything_else_leads_to_one():
     assert {status for status, _ in TRANSITIONS} & TERMINAL_STATUSES == set()
-    shown = {after for after in TRANSITIONS.values()} - TERMINAL_STATUSES
+    shown = set(TRANSITIONS.values()) - TERMINAL_STATUSES
     for status in shown:
         assert TRANSITIONS[status, Cause.TERMINATED] in TERMINAL_STATUSES
         assert TRANSITIONS[status, Cause.FAILED] in TERMINAL_STATUSES

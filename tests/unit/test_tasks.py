@@ -200,7 +200,7 @@ def test_a_closed_recorder_lets_nothing_be_asked_for():
 class Attempts:
     """Makes attempts, and keeps them."""
 
-    def __init__(self, delays: list[int | None | Exception]) -> None:
+    def __init__(self, delays: list[int | Exception | None]) -> None:
         self.tasks: list[Task[Any]] = []
         self.timers: list[TimerTask] = []
         self.asked: list[tuple[int, Exception]] = []

@@ -3,8 +3,10 @@
 import inspect
 from collections.abc import Callable
 from datetime import timedelta
+from enum import Enum
 from typing import Any, Literal, TypeVar
 
+from perdure.app.bindings import AuthLevel, Bindings, auth_level_of
 from perdure.app.registry import (
     FunctionDefinitionError,
     Registered,
@@ -20,10 +22,13 @@ from perdure.core.functions import Pool
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Blueprint:
+class Blueprint(Bindings):
     """Functions that an app takes in with ``register_functions``. Decorated functions stay what they are, also for unit tests."""
 
-    def __init__(self) -> None:
+    def __init__(self, http_auth_level: str | Enum = "function") -> None:
+        """``http_auth_level``: which key HTTP requests need where their route doesn't say. Only an app's counts, as in azure."""
+        super().__init__()
+        self.http_auth_level: AuthLevel = auth_level_of(http_auth_level)
         self.registry = Registry()
 
     def orchestration_trigger(
@@ -57,7 +62,7 @@ class Blueprint:
                 raise FunctionDefinitionError(
                     f"{function_label(function)}: an orchestrator needs the parameter '{context_name}' for its context."
                 )
-            name = orchestration or function.__name__
+            name = orchestration or self.names.get(function) or function.__name__
             self.registry.add(
                 Registered("orchestrator", name, function, parameter=context_name, input_type=input_type, raises=tuple(raises))
             )
@@ -101,7 +106,7 @@ class Blueprint:
                         f"{function_label(function)}: an async def activity runs on the event loop; pool={pool!r} is for def."
                     )
                 where = "loop"
-            name = activity or function.__name__
+            name = activity or self.names.get(function) or function.__name__
             self.registry.add(
                 Registered(
                     "activity",
@@ -119,6 +124,10 @@ class Blueprint:
 
         return decorate
 
+    def _renamed(self, function: Callable[..., Any], name: str) -> None:
+        if self.registry.rename(function, name):
+            setattr(function, FUNCTION_NAME_ATTRIBUTE, name)
+
 
 class DFApp(Blueprint):
     """The functions of one application."""
@@ -131,6 +140,8 @@ class DFApp(Blueprint):
         """
         for entry in function_container.registry:
             self.registry.add(entry)
+        self.bound.extend(function_container.bound)
+        self.names.update(function_container.names)
 
     def functions(self) -> RegisteredFunctions:
         """What the engine needs."""

@@ -133,6 +133,20 @@ class Registry:
             )
         self._registered[key] = entry
 
+    def rename(self, function: Callable[..., Any], name: str) -> bool:
+        """Gives a registered function another name, unless its decorator said one. Whether it has it now.
+
+        Raises:
+            FunctionDefinitionError: there is one of that name, in any case.
+        """
+        for key, entry in self._registered.items():
+            if entry.function is function and entry.name == function.__name__:
+                del self._registered[key]
+                entry.name = name
+                self.add(entry)
+                return True
+        return False
+
     def functions(self) -> "RegisteredFunctions":
         """A snapshot for the engine. Annotations are looked at now, when all names of the user's modules exist."""
         return RegisteredFunctions(

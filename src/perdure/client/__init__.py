@@ -1,6 +1,6 @@
 """Clients: start, ask and steer orchestrations."""
 
 from perdure.client.local import DurableClient
-from perdure.client.models import DurableOrchestrationStatus, PurgeHistoryResult
+from perdure.client.models import DurableOrchestrationStatus, InstancePage, PurgeHistoryResult
 
-__all__ = ["DurableClient", "DurableOrchestrationStatus", "PurgeHistoryResult"]
+__all__ = ["DurableClient", "DurableOrchestrationStatus", "InstancePage", "PurgeHistoryResult"]

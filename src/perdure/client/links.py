@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 WEBHOOKS_PATH = "/runtime/webhooks/durabletask"
 DEFAULT_CONNECTION = "AzureWebJobsStorage"
+"""What URLs name as ``connection``, for clients that look at it; a host has one store."""
 INSTANCE_PLACEHOLDER = "INSTANCEID"
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from perdure.core.errors import PerdureError
 from perdure.core.recorder import Dehydrated
-from perdure.core.tasks import Task
+from perdure.core.tasks import EventTask, Task, TaskCanceledError, TimerTask
 
 Frames = Generator[Any, Any, Any] | Coroutine[Any, Any, Any]
 
@@ -97,6 +97,9 @@ class Code:
                     thrown = _not_durable(awaited, self.position())
                 elif cast("Task[Any]", awaited).is_completed:
                     settled = cast("Task[Any]", awaited)
+                elif isinstance(awaited, (TimerTask, EventTask)) and awaited.is_cancelled:
+                    settled = None
+                    thrown = TaskCanceledError(f"the task awaited at {self.position()} was cancelled before")
                 else:
                     self.waiting_for = cast("Task[Any]", awaited)
                     return

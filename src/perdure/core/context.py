@@ -4,12 +4,16 @@ Names, parameters and defaults are those of azure-functions-durable 1.7 (``Durab
 keyword-only beyond them is Perdure's.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast, overload
 from uuid import UUID
 
 from perdure.core.code import durable_tasks
+from perdure.core.durable_http import HTTP_ACTIVITY, HttpTask, http_request
+from perdure.core.critical_section import LockTask
+from perdure.core.entity_calls import EntityCalls
+from perdure.core.entity_id import EntityId, entity_id
 from perdure.core.errors import PerdureError
 from perdure.core.events import AnyEvent, ExecutionStarted
 from perdure.core.failures import TaskFailedError
@@ -68,6 +72,7 @@ class DurableOrchestrationContext:
         """Without what earlier generations left, which a replay could not tell from what this one sets later."""
         self._next_input: tuple[str | None, bool, str | None] | None = None
         self._unique_ids = 0
+        self._entity_calls: EntityCalls | None = None
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
@@ -103,12 +108,7 @@ class DurableOrchestrationContext:
     ) -> Task[Any]:
         """Like ``call_activity``, and calls again after a failure as ``retry_options`` say. The last failure is what you get."""
         name, input_text, result_type = self._activity_call(name, input_, expected_type)
-        origin = self._recorder.next_task_id
-
-        def attempt(number: int) -> Task[Any]:
-            return self._recorder.schedule_activity(name, input_text, result_type, number, origin if number > 1 else None)
-
-        return self._retrying(attempt, retry_options, origin)
+        return self._retried_activity(name, input_text, result_type, retry_options)
 
     def call_sub_orchestrator(
         self,
@@ -144,13 +144,144 @@ class DurableOrchestrationContext:
     ) -> Task[Any]:
         """Like ``call_sub_orchestrator``, and starts it again after a failure. All attempts have the same instance id."""
         name, input_text, result_type = self._orchestrator_call(name, input_, expected_type)
-        origin = self._recorder.next_task_id
-        child_id = instance_id or child_instance_id(self.instance_id, self._started.generation, origin)
+        return self._retried_sub_orchestration(name, input_text, instance_id, version, result_type, retry_options)
 
-        def attempt(number: int) -> Task[Any]:
-            return self._sub_orchestration(name, input_text, child_id, version, result_type)
+    def call_http(
+        self,
+        method: str,
+        uri: str,
+        content: Any = None,
+        headers: Mapping[str, str] | None = None,
+        token_source: Any = None,
+        is_raw_str: bool = False,
+        *,
+        timeout: timedelta | None = None,
+        retry_options: RetryOptions | None = None,
+        status_codes_to_retry: Sequence[int] = (),
+        asynchronous_pattern_enabled: bool = True,
+    ) -> Task[dict[str, Any]]:
+        """Makes an HTTP request durably, and follows a 202 answer by polling its ``Location`` until the answer is another one.
 
-        return self._retrying(attempt, retry_options, origin)
+        Args:
+            method: the verb.
+            uri: an absolute http(s) address.
+            content: the body. It is sent as JSON, unless ``is_raw_str``.
+            headers: of the request.
+            token_source: where the host gets a bearer token from: a mapping with ``resource`` and ``kind``, or an object whose
+                ``to_json()`` gives one.
+            is_raw_str: ``content`` is a string that is sent as it is.
+            timeout: of one request; the call fails with it.
+            retry_options: repeat a request that fails, or that is answered with one of ``status_codes_to_retry``.
+            status_codes_to_retry: by default all but 2xx. Without ``retry_options`` every answer is a result.
+            asynchronous_pattern_enabled: ``False`` makes a 202 a result like any other.
+
+        Returns:
+            A task whose result is ``{"statusCode": ..., "headers": {...}, "content": "..."}``.
+
+        Raises:
+            TypeError: ``is_raw_str``, but ``content`` is no string.
+            DurableHttpError: the request can't be made as described.
+        """
+        request = self._http_request(
+            method,
+            uri,
+            content,
+            headers,
+            token_source,
+            is_raw_str,
+            timeout=timeout,
+            status_codes_to_retry=tuple(status_codes_to_retry) if retry_options is not None else None,
+            follow=asynchronous_pattern_enabled,
+        )
+        return self._http(request, retry_options)
+
+    # --- entities -------------------------------------------------------------------------------------------------
+
+    @overload
+    def call_entity(
+        self, entityId: EntityId | str, operationName: str, operationInput: Any = None, expected_type: None = None
+    ) -> Task[Any]: ...
+    @overload
+    def call_entity(
+        self, entityId: EntityId | str, operationName: str, operationInput: Any = None, *, expected_type: type[T]
+    ) -> Task[T]: ...
+    def call_entity(
+        self,
+        entityId: EntityId | str,  # noqa: N803 - as in azure-functions-durable
+        operationName: str,  # noqa: N803
+        operationInput: Any = None,  # noqa: N803
+        expected_type: object = None,
+    ) -> Task[Any]:
+        """Calls an operation of an entity and waits for it. It is applied exactly once, after all that was sent there before.
+
+        Args:
+            entityId: whom to call.
+            operationName: what it shall do.
+            operationInput: with what; anything that serializes to JSON.
+            expected_type: type of the result where the entity's annotation doesn't tell.
+
+        Returns:
+            A task whose result is the operation's. It fails with ``TaskFailedError``, or with the original where the
+            entity's decorator lists its type in ``raises``; what the operation had changed is undone then.
+
+        Raises:
+            InvalidEntityIdError: ``entityId`` isn't one.
+            CriticalSectionError: there is a critical section, and it doesn't allow this call.
+            SerializationError, PayloadTooLargeError: the input can't be stored.
+        """
+        return self._entities.call(entity_id(entityId), operationName, operationInput, expected_type)
+
+    def signal_entity(
+        self,
+        entityId: EntityId | str,  # noqa: N803 - as in azure-functions-durable
+        operationName: str,  # noqa: N803
+        operationInput: Any = None,  # noqa: N803
+        *,
+        signal_time: datetime | timedelta | None = None,
+    ) -> None:
+        """Sends an operation to an entity and doesn't wait for it. It is applied exactly once, in the order of sending.
+
+        Args:
+            entityId: whom to tell.
+            operationName: what it shall do.
+            operationInput: with what; anything that serializes to JSON.
+            signal_time: not before then: a moment (naive means UTC), or how long from now.
+
+        Raises:
+            InvalidEntityIdError: ``entityId`` isn't one.
+            CriticalSectionError: this orchestration has the entity locked; call it instead.
+            SerializationError, PayloadTooLargeError: the input can't be stored.
+        """
+        self._entities.signal(entity_id(entityId), operationName, operationInput, signal_time)
+
+    def lock_entities(self, *entities: EntityId | str | Sequence[EntityId | str]) -> LockTask:
+        """Waits until this orchestration has all the entities to itself: a critical section.
+
+        ::
+
+            async with context.lock_entities(a, b):           # in an async def
+                ...
+            with (yield context.lock_entities(a, b)):         # in a generator
+                ...
+
+        Until the block is left nobody else's operations run on them, and only they may be called, with ``call_entity``. No
+        deadlock can come of it: everybody locks in the same order. Completing, failing, being terminated and continuing as
+        new release them too.
+
+        Args:
+            entities: whom to lock, in any order.
+
+        Raises:
+            InvalidEntityIdError: one isn't an entity id.
+            CriticalSectionError: there is no entity, or there is a critical section already.
+        """
+        flat: list[EntityId] = []
+        for entity in entities:
+            if isinstance(entity, list | tuple):
+                flat += [entity_id(one) for one in cast("Sequence[object]", entity)]
+            else:
+                flat.append(entity_id(entity))
+        return self._entities.lock(tuple(flat))
 
     # --- time and events ------------------------------------------------------------------------------------------
 
@@ -295,6 +426,13 @@ class DurableOrchestrationContext:
         """``(input, save_events, new_version)`` once ``continue_as_new`` was called."""
         return self._next_input
 
+    @property
+    def _entities(self) -> EntityCalls:
+        calls = self._entity_calls
+        if calls is None:  # most orchestrations need none
+            calls = self._entity_calls = EntityCalls(self._recorder, self._started, self._functions)
+        return calls
+
     def _count_unique(self) -> int:
         counter = self._unique_ids
         self._unique_ids = counter + 1
@@ -320,6 +458,8 @@ class DurableOrchestrationContext:
     def _sub_orchestration(
         self, name: str, input_: str | None, child_id: str | None, version: str | None, result_type: object
     ) -> Task[Any]:
+        if self._entity_calls is not None:
+            self._entity_calls.check_sub_orchestration()
         task_id = self._recorder.new_task_id()
         if child_id is None:
             child_id = child_instance_id(self.instance_id, self._started.generation, task_id)
@@ -332,12 +472,73 @@ class DurableOrchestrationContext:
         version = self._started.version if version is None else version
         return self._recorder.schedule_sub_orchestration(task_id, name, child_id, input_, version, result_type)
 
+    def _http_request(
+        self,
+        method: str,
+        uri: str,
+        content: Any,
+        headers: Mapping[str, str] | None,
+        token_source: Any,
+        is_raw_str: bool,
+        *,
+        timeout: timedelta | None = None,
+        status_codes_to_retry: tuple[int, ...] | None = None,
+        follow: bool = True,
+    ) -> dict[str, Any]:
+        if is_raw_str and not isinstance(content, str):
+            raise TypeError(f"call_http: is_raw_str is for content that is a str, not {type(content).__name__}. Leave it out.")
+        text = content if is_raw_str else self._recorder.converter.encode(content, "content of call_http to", uri)
+        return http_request(
+            method,
+            uri,
+            text,
+            headers,
+            token_source,
+            timeout=timeout,
+            status_codes_to_retry=status_codes_to_retry,
+            follow=follow,
+        )
+
+    def _http(self, request: dict[str, Any], retry_options: RetryOptions | None) -> HttpTask:
+        def send(request: dict[str, Any]) -> Task[Any]:
+            text = self._recorder.converter.encode(request, "request of call_http to", request["uri"])
+            if retry_options is None:
+                return self._recorder.schedule_activity(HTTP_ACTIVITY, text, None)
+            return self._retried_activity(HTTP_ACTIVITY, text, None, retry_options)
+
+        return HttpTask(request, send, self._recorder)
+
+    def _retried_activity(self, name: str, input_: str | None, result_type: object, options: RetryOptions) -> Task[Any]:
+        origin = self._recorder.next_task_id
+
+        def attempt(number: int) -> Task[Any]:
+            return self._recorder.schedule_activity(name, input_, result_type, number, origin if number > 1 else None)
+
+        return self._retrying(attempt, options, origin)
+
+    def _retried_sub_orchestration(
+        self,
+        name: str,
+        input_: str | None,
+        child_id: str | None,
+        version: str | None,
+        result_type: object,
+        options: RetryOptions,
+    ) -> Task[Any]:
+        origin = self._recorder.next_task_id
+        child_id = child_id or child_instance_id(self.instance_id, self._started.generation, origin)
+
+        def attempt(number: int) -> Task[Any]:
+            return self._sub_orchestration(name, input_, child_id, version, result_type)
+
+        return self._retrying(attempt, options, origin)
+
     def _retrying(self, attempt: Callable[[int], Task[Any]], options: RetryOptions, origin: int) -> Task[Any]:
         recorder = self._recorder
         first_attempt_us = recorder.now_us
         seed = f"{self._started.execution_id}:{self._started.generation}:{origin}"
 
-        def delay(number: int, error: Exception) -> int | None:
+        def delay(number: int, error: BaseException) -> int | None:
             failure = error if isinstance(error, TaskFailedError) else error.__cause__
             if not isinstance(failure, TaskFailedError):
                 return None  # a result that can't be decoded: the next attempt would give the same

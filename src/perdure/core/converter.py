@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from types import UnionType
-from typing import Annotated, Any, NamedTuple, Union, cast, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, Protocol, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -49,6 +49,18 @@ class PayloadTooLargeError(PerdureError):
     code = "PD2003"
 
 
+class Converter(Protocol):
+    """What takes values to JSON text and back. ``JsonConverter`` is Perdure's own; functions written for another SDK bring theirs."""
+
+    def encode(self, value: object, what: str, name: str) -> str | None:
+        """As ``JsonConverter.encode``, with its errors."""
+        ...
+
+    def decode(self, text: str | None, type_: object, what: str, name: str) -> Any:
+        """As ``JsonConverter.decode``, with its errors."""
+        ...
+
+
 class JsonConverter:
     """Writes any supported value so that reading it with the same annotation gives an equal one, or says why it can't.
 
@@ -56,7 +68,7 @@ class JsonConverter:
     """
 
     def __init__(self, max_payload_bytes: int = 8 * 1024 * 1024) -> None:
-        self._max_payload_bytes = max_payload_bytes
+        self.max_payload_bytes = max_payload_bytes
         self._decoders: dict[object, Callable[[str], Any]] = {}
 
     def encode(self, value: object, what: str, name: str) -> str | None:
@@ -80,8 +92,8 @@ class JsonConverter:
             offence = _find_offence(value)
             if offence is not None:
                 raise SerializationError(_describe_offence(offence, what, name))
-        if len(data) > self._max_payload_bytes:
-            raise PayloadTooLargeError(_describe_size(value, len(data), self._max_payload_bytes, what, name))
+        if len(data) > self.max_payload_bytes:
+            raise PayloadTooLargeError(_describe_size(value, len(data), self.max_payload_bytes, what, name))
         return text
 
     def decode(self, text: str | None, type_: object, what: str, name: str) -> Any:

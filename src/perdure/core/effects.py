@@ -76,4 +76,14 @@ class InstanceEnded(msgspec.Struct, frozen=True, gc=False):
     """Of a failed instance: exception type and message."""
 
 
-Effect = DispatchActivity | CancelActivities | InstanceEnded
+class EntityOperationLost(msgspec.Struct, frozen=True, gc=False):
+    """Report that a signaled operation failed: its sender waits for no answer, so nobody else will learn of it."""
+
+    instance_id: str
+    operation: str
+    error: str
+    """Exception type and message."""
+    traceback: str | None
+
+
+Effect = DispatchActivity | CancelActivities | InstanceEnded | EntityOperationLost

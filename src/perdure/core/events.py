@@ -116,6 +116,28 @@ class ExecutionRewound(HistoryEvent, frozen=True, gc=False):
     reason: str | None = None
 
 
+class EntityOperationCompleted(HistoryEvent, frozen=True, gc=False):
+    """An entity has done what it was called for. ``result`` is JSON text."""
+
+    task_id: int
+    result: str | None = None
+
+
+class EntityOperationFailed(HistoryEvent, frozen=True, gc=False):
+    """An operation that an entity was called for has failed."""
+
+    task_id: int
+    failure: FailureDetails
+
+
+class EntityLockGranted(HistoryEvent, frozen=True, gc=False):
+    """The code has all entities of a critical section to itself. ``lock_set`` tells whom to release if nobody wants them."""
+
+    task_id: int
+    critical_section_id: str
+    lock_set: tuple[str, ...]
+
+
 # --- actions: what the code asked for -----------------------------------------------------------------------------
 
 
@@ -152,6 +174,53 @@ class SubOrchestrationInstanceCreated(HistoryEvent, frozen=True, gc=False):
     version: str | None = None
 
 
+class EntityOperationSignaled(HistoryEvent, frozen=True, gc=False):
+    """The code (or a client, or an entity) sent an operation to an entity without waiting for it. ``input`` is JSON text."""
+
+    entity: str
+    operation: str
+    task_id: int = -1
+    """-1 where no orchestration's code asked for it."""
+    input: str | None = None
+    scheduled_time: int | None = None
+    """Not before this time (microseconds)."""
+    sender: str | None = None
+    """Instance that sent it; only in messages."""
+
+
+class EntityOperationCalled(HistoryEvent, frozen=True, gc=False):
+    """The code called an entity and waits for the outcome. ``input`` is JSON text."""
+
+    entity: str
+    operation: str
+    task_id: int
+    input: str | None = None
+    parent: ParentLink | None = None
+    """Who gets the outcome; only in messages."""
+
+
+class EntityLockRequested(HistoryEvent, frozen=True, gc=False):
+    """The code wants entities for itself. The request goes from one to the next, in the order of ``lock_set``."""
+
+    task_id: int
+    critical_section_id: str
+    lock_set: tuple[str, ...]
+    """Instance ids, sorted: whoever locks several takes them in the same order, so that nobody waits in a circle."""
+    position: int = 0
+    """Whose turn it is; only in messages."""
+    parent: ParentLink | None = None
+    """Who gets the grant; only in messages."""
+
+
+class EntityUnlockSent(HistoryEvent, frozen=True, gc=False):
+    """The code has left a critical section, or gave up waiting for it: one for each of its entities."""
+
+    entity: str
+    critical_section_id: str
+    task_id: int = -1
+    """-1 where the end of the orchestration released the entity."""
+
+
 class ExecutionCompleted(HistoryEvent, frozen=True, gc=False):
     """The last event: ``status`` is Completed, Failed or Terminated. ``result`` is JSON text."""
 
@@ -160,12 +229,45 @@ class ExecutionCompleted(HistoryEvent, frozen=True, gc=False):
     failure: FailureDetails | None = None
 
 
-Completion = TaskCompleted | TaskFailed | SubOrchestrationInstanceCompleted | SubOrchestrationInstanceFailed | TimerFired
+# --- entities -----------------------------------------------------------------------------------------------------
+
+
+class EntityLock(msgspec.Struct, frozen=True, gc=False):
+    """Who has an entity to itself."""
+
+    critical_section_id: str
+    owner: str
+    """The orchestration's instance id."""
+
+
+class EntityStateSaved(HistoryEvent, frozen=True, gc=False):
+    """Everything that is durable of an entity. It stands alone in its segment and replaces the one before."""
+
+    state: str | None = None
+    """JSON text; ``None``: the entity doesn't exist."""
+    lock: EntityLock | None = None
+    waiting: "tuple[EntityOperationSignaled | EntityOperationCalled | EntityLockRequested, ...]" = ()
+    """What is kept back by the lock, or for an app that has the entity's code; in order of arrival."""
+    scheduled: tuple[EntityOperationSignaled, ...] = ()
+    """Signals whose time hasn't come; earliest first."""
+
+
+Completion = (
+    TaskCompleted
+    | TaskFailed
+    | SubOrchestrationInstanceCompleted
+    | SubOrchestrationInstanceFailed
+    | TimerFired
+    | EntityOperationCompleted
+    | EntityOperationFailed
+    | EntityLockGranted
+)
 IncomingEvent = (
     ExecutionStarted | Completion | EventRaised | ExecutionSuspended | ExecutionResumed | ExecutionTerminated | ExecutionRewound
 )
-Action = TaskScheduled | TimerCreated | TimerCanceled | SubOrchestrationInstanceCreated | ExecutionCompleted
-AnyEvent = OrchestratorStarted | IncomingEvent | Action
+EntityAction = EntityOperationSignaled | EntityOperationCalled | EntityLockRequested | EntityUnlockSent
+Action = TaskScheduled | TimerCreated | TimerCanceled | SubOrchestrationInstanceCreated | EntityAction | ExecutionCompleted
+AnyEvent = OrchestratorStarted | IncomingEvent | Action | EntityStateSaved
 
 COMPLETIONS: tuple[type[HistoryEvent], ...] = Completion.__args__
 ACTIONS: tuple[type[HistoryEvent], ...] = Action.__args__

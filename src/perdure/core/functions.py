@@ -6,7 +6,11 @@ The ``app`` layer makes these from decorated functions; the engine looks them up
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from perdure.core.converter import Converter, JsonConverter
+    from perdure.core.flavour import OrchestratorFlavour
 
 Pool = Literal["loop", "thread", "process"]
 
@@ -22,6 +26,8 @@ class OrchestratorFunction:
     output_type: object = None
     raises: tuple[type[Exception], ...] = ()
     """Exception types that callers get back as themselves instead of as ``TaskFailedError``."""
+    flavour: "OrchestratorFlavour | None" = None
+    """How the function sees the engine, where it was written for another SDK."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,27 @@ class ActivityFunction:
     timeout: timedelta | None = None
     """Start-to-close: from the moment the function starts until it returns."""
     raises: tuple[type[Exception], ...] = field(default=())
+    converter: "Callable[[JsonConverter], Converter] | None" = None
+    """Makes the converter of a function that was written for another SDK from the engine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityFunction:
+    """A user's entity, function style or class style."""
+
+    name: str
+    call: Callable[[Any], Any]
+    """Takes the ``DurableEntityContext`` of one operation. What it returns is the result where ``set_result`` gave none."""
+    result_types: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What operations return, by case-folded name, as far as annotations tell."""
+    raises: tuple[type[Exception], ...] = ()
+    """Exception types that callers get back as themselves instead of as ``TaskFailedError``."""
+    converter: "Callable[[JsonConverter], Converter] | None" = None
+    """Makes the converter of a function that was written for another SDK from the engine's."""
+
+    def result_type(self, operation: str) -> object:
+        """The annotation of an operation's result; ``None`` where there is none."""
+        return self.result_types.get(operation.casefold())
 
 
 class Functions(Protocol):
@@ -50,5 +77,10 @@ class Functions(Protocol):
 
     @property
     def activities(self) -> Mapping[str, ActivityFunction]:
+        """By case-folded name."""
+        ...
+
+    @property
+    def entities(self) -> Mapping[str, EntityFunction]:
         """By case-folded name."""
         ...

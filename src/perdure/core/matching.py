@@ -5,12 +5,19 @@ from collections.abc import Callable, Sequence
 from perdure.core.errors import PerdureError
 from perdure.core.events import (
     Action,
+    EntityLockRequested,
+    EntityOperationCalled,
+    EntityOperationSignaled,
+    EntityUnlockSent,
     ExecutionCompleted,
     SubOrchestrationInstanceCreated,
     TaskScheduled,
     TimerCanceled,
     TimerCreated,
 )
+
+
+_ENTITY_ACTIONS = (EntityOperationCalled, EntityOperationSignaled, EntityLockRequested, EntityUnlockSent)
 
 
 class NonDeterminismError(PerdureError):
@@ -33,18 +40,31 @@ def describe(action: Action) -> str:
             return f"create a timer (task {action.task_id})"
         case TimerCanceled():
             return f"cancel the timer of task {action.task_id}"
+        case EntityOperationCalled():
+            return f"call operation '{action.operation}' of entity '{action.entity}' (task {action.task_id})"
+        case EntityOperationSignaled():
+            return f"signal operation '{action.operation}' to entity '{action.entity}' (task {action.task_id})"
+        case EntityLockRequested():
+            return f"lock the entities {', '.join(action.lock_set)} (task {action.task_id})"
+        case EntityUnlockSent():
+            return f"release '{action.entity}' (task {action.task_id})"
         case ExecutionCompleted():
             return f"end as {action.status}"
 
 
 def same(recorded: Action, asked: Action) -> bool:
-    """Whether a replayed action is the recorded one. As in Durable Task: kind, task id and name; not inputs or fire times."""
+    """Whether a replayed action is the recorded one. As in Durable Task: kind, task id and name; not inputs or fire times.
+
+    Of entities it is which one, and the operation: what the locks of a critical section are for depends on it.
+    """
     if recorded.__class__ is not asked.__class__:
         return False
     if isinstance(recorded, ExecutionCompleted):
         return recorded.status == asked.status  # type: ignore[union-attr]
     if recorded.task_id != asked.task_id:  # type: ignore[union-attr]
         return False
+    if isinstance(recorded, _ENTITY_ACTIONS):
+        return all(getattr(recorded, field, None) == getattr(asked, field, None) for field in ("entity", "operation", "lock_set"))
     name = getattr(recorded, "name", None)
     asked_name = getattr(asked, "name", None)
     return name == asked_name or (name is not None and asked_name is not None and name.casefold() == asked_name.casefold())

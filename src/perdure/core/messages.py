@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from perdure.core.errors import EngineInvariantError
-from perdure.core.events import IncomingEvent
+from perdure.core.events import EntityAction, IncomingEvent
 
 
 class ReusePolicy(StrEnum):
@@ -28,7 +28,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """
 
     instance_id: str
-    event: IncomingEvent
+    event: IncomingEvent | EntityAction
+    """What entities get is what orchestrations ask for."""
     execution_id: str | None = None
     generation: int = 0
     reuse: ReusePolicy = ReusePolicy.ONLY_IF_TERMINAL

@@ -6,7 +6,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,12 +14,22 @@ from perdure.core.code import Code
 from perdure.core.codec import decode_segment, encode_segment
 from perdure.core.context import DurableOrchestrationContext
 from perdure.core.converter import JsonConverter
+from perdure.core.critical_section import LockTask
 from perdure.core.effects import CancelActivities, DispatchActivity, Effect, InstanceEnded, Sealed
+from perdure.core.entity_id import entity_name
 from perdure.core.errors import EngineInvariantError, PerdureError
 from perdure.core.events import (
     ACTIONS,
     COMPLETIONS,
     AnyEvent,
+    EntityAction,
+    EntityLockGranted,
+    EntityLockRequested,
+    EntityOperationCalled,
+    EntityOperationCompleted,
+    EntityOperationFailed,
+    EntityOperationSignaled,
+    EntityUnlockSent,
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
@@ -34,6 +44,8 @@ from perdure.core.events import (
     TaskCompleted,
     TaskFailed,
     TaskScheduled,
+    TimerCanceled,
+    TimerCreated,
     TimerFired,
 )
 from perdure.core.failures import FailureDetails, TaskFailedError, failure_from_exception, original_exception
@@ -79,7 +91,7 @@ class Disposition(Enum):
 class Turn:
     """The outcome of one activation: what to store, what to tell other instances, and (sealed) what to do."""
 
-    __slots__ = ("at", "dispositions", "effects", "events", "messages", "projection_changed", "reset", "seq")
+    __slots__ = ("at", "delete", "dispositions", "effects", "events", "messages", "projection_changed", "reset", "seq")
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -88,6 +100,8 @@ class Turn:
         """The segment; ``None`` where nothing happened."""
         self.reset = False
         """The segment begins a new generation; older ones are obsolete."""
+        self.delete = False
+        """Nothing is left to keep of the instance; there is no segment then."""
         self.projection_changed = False
         self.messages: list[Message] = []
         self.effects: Sealed[Sequence[Effect]] = Sealed(())
@@ -184,6 +198,40 @@ class Orchestration:
         """JSON text."""
         return self._context.custom_status_text if self._context is not None else self._custom_status
 
+    @property
+    def name(self) -> str:
+        """Of the orchestrator; empty before the instance has begun."""
+        started = self.state.started
+        return started.name if started is not None else ""
+
+    @property
+    def status(self) -> str:
+        """As the row shows it."""
+        return str(self.state.status)
+
+    @property
+    def pending(self) -> int:
+        """Open activities that somebody still waits for."""
+        return 0 if self.ended else self.state.pending
+
+    @property
+    def wake_at(self) -> int | None:
+        """When a turn is due although no message came."""
+        return self.state.wake_at
+
+    @property
+    def durable(self) -> InstanceState:
+        """What the stored bytes have to add up to."""
+        return self.state
+
+    def message_prefix(self, turn: Turn) -> str:
+        """Begins the ids of a turn's messages. Recovery reads them in the order of their ids, which is that of the turns."""
+        return f"{self.started.execution_id}/{turn.seq:010d}"
+
+    def open_activities(self) -> list[DispatchActivity]:
+        """What has to be dispatched (again) after a crash."""
+        return open_activities(self.instance_id, self.state)
+
     def projection(self) -> tuple[object, ...]:
         """What the instance row shows; a turn that leaves it equal need not write the row."""
         state = self.state
@@ -204,7 +252,9 @@ class Orchestration:
         """
         turn = Turn(now_us)
         effects: list[Effect] = []
-        events = self._begin_turn(OrchestratorStarted(now_us, self._function is None and (idle or self.state.started is not None)))
+        events = self._begin_turn(
+            OrchestratorStarted(now_us, self._function is None and (idle or self.state.started is not None))
+        )
         if self._doomed is not None:
             if not self.ended:
                 self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(self._doomed))
@@ -219,6 +269,7 @@ class Orchestration:
         self._collect(turn, effects)
         generations = 1
         while self._continuing and not self.ended:
+            turn.messages += self._releases()
             events = self._continue_as_new(now_us, carried, wait=generations >= MAX_GENERATIONS_PER_TURN)
             carried = []
             turn.reset = True
@@ -307,7 +358,6 @@ class Orchestration:
         except NonDeterminismError as mismatch:
             mismatch.__cause__ = self._code.error  # the first failure is never masked by this one
             self._doomed = mismatch
-            self._drop_code()
             self._context = None  # its custom status is not what this instance showed
 
     # --- both -----------------------------------------------------------------------------------------------------
@@ -395,9 +445,13 @@ class Orchestration:
                 error = OrchestratorNotRegisteredError(f"there is no orchestrator named '{started.name}'. Registered: {known}.")
                 self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(error))
             return
-        self._context = DurableOrchestrationContext(
-            self._recorder, started, self._functions, self._custom_status, self._decoded_segments
-        )
+        flavour = self._function.flavour
+        if flavour is not None:
+            self._code = flavour.code()
+            self._recorder.place = self._code.position
+            self._recorder.converter = flavour.converter(self._converter)
+        make = DurableOrchestrationContext if flavour is None else flavour.context
+        self._context = make(self._recorder, started, self._functions, self._custom_status, self._decoded_segments)
         self._begin_if_ready()
 
     def _begin_if_ready(self) -> None:
@@ -429,10 +483,19 @@ class Orchestration:
                 self._settle(task, event.result, "result of orchestrator")
             elif isinstance(event, TaskFailed):
                 function = self._functions.activities.get(task.name.casefold())
-                task.settle(None, _task_error("activity", task.name, event, function.raises if function else ()))
+                task.settle(None, self._task_error("activity", task.name, event, function.raises if function else ()))
             elif isinstance(event, SubOrchestrationInstanceFailed):
                 orchestrator = self._functions.orchestrators.get(task.name.casefold())
-                task.settle(None, _task_error("sub-orchestration", task.name, event, orchestrator.raises if orchestrator else ()))
+                types = orchestrator.raises if orchestrator else ()
+                task.settle(None, self._task_error("sub-orchestration", task.name, event, types))
+            elif isinstance(event, EntityOperationCompleted):
+                self._settle(task, event.result, "result of entity operation")
+            elif isinstance(event, EntityOperationFailed):
+                entity = self._functions.entities.get(entity_name(task.name))
+                task.settle(None, self._task_error("entity operation", task.name, event, entity.raises if entity else ()))
+            elif isinstance(task, LockTask):
+                task.section.granted = True
+                task.settle(task.section)
             else:
                 task.settle(None)
         self._code.resume()
@@ -440,11 +503,28 @@ class Orchestration:
 
     def _settle(self, task: LeafTask[Any], result: str | None, what: str) -> None:
         try:
-            value = self._converter.decode(result, task.result_type, what, task.name)
+            value = self._recorder.converter.decode(result, task.result_type, what, task.name)
         except PerdureError as error:
             task.settle(None, error)
         else:
             task.settle(value)
+
+    def _task_error(
+        self,
+        kind: Literal["activity", "sub-orchestration", "entity operation"],
+        name: str,
+        event: TaskFailed | SubOrchestrationInstanceFailed | EntityOperationFailed,
+        types: tuple[type[Exception], ...],
+    ) -> Exception:
+        if self._function is not None and self._function.flavour is not None:
+            return self._function.flavour.failure(kind, name, event.task_id, event.failure)
+        error = TaskFailedError(f"{kind} '{name}'", event.task_id, event.failure)
+        if types:
+            original = original_exception(event.failure, types)
+            if original is not None:
+                original.__cause__ = error
+                return original
+        return error
 
     def _after_code(self) -> None:
         code, context = self._code, self._context
@@ -466,7 +546,7 @@ class Orchestration:
 
     def _complete(self, output: object) -> None:
         try:
-            text = self._converter.encode(output, "output of orchestrator", self.started.name)
+            text = self._recorder.converter.encode(output, "output of orchestrator", self.started.name)
         except PerdureError as error:
             self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(error))
         else:
@@ -532,7 +612,8 @@ class Orchestration:
                 turn.messages.append(self._start_child(started, action))
             elif isinstance(action, ExecutionCompleted):
                 self._announce_end(turn, effects, started, action)
-            # Timers show in the projection.
+            elif not isinstance(action, TimerCreated | TimerCanceled):  # timers show in the projection
+                turn.messages.append(message_to_entity(self.instance_id, started, action))
 
     def _start_child(self, started: ExecutionStarted, action: SubOrchestrationInstanceCreated) -> Message:
         return Message(
@@ -551,6 +632,7 @@ class Orchestration:
     def _announce_end(self, turn: Turn, effects: list[Effect], started: ExecutionStarted, end: ExecutionCompleted) -> None:
         error = f"{end.failure.type}: {end.failure.message}" if end.failure is not None else None
         effects.append(InstanceEnded(self.instance_id, started.name, end.status, error))
+        turn.messages += self._releases()
         terminated = end.status == OrchestrationRuntimeStatus.Terminated
         if terminated and self.state.pending:
             effects.append(CancelActivities(self.instance_id))
@@ -566,6 +648,11 @@ class Orchestration:
         report = message_to_parent(started, end)
         if report is not None:
             turn.messages.append(report)
+
+    def _releases(self) -> list[Message]:
+        """A generation that ends gives back what it has locked, or has asked to lock."""
+        section = self.state.critical_section
+        return [] if section is None else releases(section)
 
     def _decoded_segments(self) -> list[AnyEvent]:
         return [event for data in self.segments for event in decode_segment(data)]
@@ -584,6 +671,22 @@ def dispatch(instance_id: str, started: ExecutionStarted, action: TaskScheduled)
         action.attempt,
         f"{started.execution_id}-{started.generation}-{origin}",
     )
+
+
+def message_to_entity(instance_id: str, started: ExecutionStarted, action: EntityAction) -> Message:
+    """What an entity gets to know of an action of an orchestration."""
+    if isinstance(action, EntityOperationSignaled):
+        return Message(action.entity, msgspec.structs.replace(action, sender=instance_id))
+    if isinstance(action, EntityUnlockSent):
+        return Message(action.entity, action)
+    parent = ParentLink(instance_id, started.execution_id, started.generation, action.task_id)
+    target = action.entity if isinstance(action, EntityOperationCalled) else action.lock_set[0]
+    return Message(target, msgspec.structs.replace(action, parent=parent))
+
+
+def releases(section: EntityLockRequested | EntityLockGranted) -> list[Message]:
+    """Gives back all entities of a critical section, those too that aren't locked yet."""
+    return [Message(entity, EntityUnlockSent(entity, section.critical_section_id)) for entity in section.lock_set]
 
 
 def message_to_parent(started: ExecutionStarted, end: ExecutionCompleted) -> Message | None:
@@ -617,15 +720,3 @@ def fold_segments(segments: Iterable[bytes]) -> InstanceState:
         for event in decode_segment(data):
             state.fold(event)
     return state
-
-
-def _task_error(
-    kind: str, name: str, event: TaskFailed | SubOrchestrationInstanceFailed, types: tuple[type[Exception], ...]
-) -> Exception:
-    error = TaskFailedError(f"{kind} '{name}'", event.task_id, event.failure)
-    if types:
-        original = original_exception(event.failure, types)
-        if original is not None:
-            original.__cause__ = error
-            return original
-    return error

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from perdure.core.converter import JsonConverter
+from perdure.core.converter import Converter
 from perdure.core.events import (
     Action,
     EventRaised,
@@ -43,12 +43,13 @@ class Recorder:
         "instance_id",
         "next_task_id",
         "now_us",
+        "place",
         "replaying",
         "sources",
         "tasks",
     )
 
-    def __init__(self, instance_id: str, converter: JsonConverter, fold: Callable[[Action], None]) -> None:
+    def __init__(self, instance_id: str, converter: Converter, fold: Callable[[Action], None]) -> None:
         self._fold = fold
         self.instance_id = instance_id
         self.converter = converter
@@ -56,6 +57,8 @@ class Recorder:
         """Of the turn in progress."""
         self.sources: list[str] = []
         """Where the code asked for each action; kept only while replaying, for the message about a mismatch."""
+        self.place: Callable[[], str] = user_source
+        """Tells where the code is that asks."""
         self.tasks: dict[int, LeafTask[Any]] = {}
         self.next_task_id = 0
         self.now_us = 0
@@ -78,7 +81,7 @@ class Recorder:
             raise Dehydrated
         self.actions.append(action)
         if self.replaying:
-            self.sources.append(user_source())  # the state takes the recorded action, not this one
+            self.sources.append(self.place())  # the state takes the recorded action, not this one
         else:
             self._fold(action)
 

@@ -10,6 +10,13 @@ from typing import Any, ClassVar
 
 from perdure.core.events import (
     AnyEvent,
+    EntityLockGranted,
+    EntityLockRequested,
+    EntityOperationCalled,
+    EntityOperationCompleted,
+    EntityOperationFailed,
+    EntityOperationSignaled,
+    EntityUnlockSent,
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
@@ -31,7 +38,7 @@ from perdure.core.events import (
 )
 from perdure.core.status import Cause, OrchestrationRuntimeStatus, next_status
 
-Work = TaskScheduled | TimerCreated | SubOrchestrationInstanceCreated
+Work = TaskScheduled | TimerCreated | SubOrchestrationInstanceCreated | EntityOperationCalled | EntityLockRequested
 
 _ASKED_FOR_BY: dict[type[HistoryEvent], type[HistoryEvent]] = {
     TaskCompleted: TaskScheduled,
@@ -40,6 +47,9 @@ _ASKED_FOR_BY: dict[type[HistoryEvent], type[HistoryEvent]] = {
     TimerCanceled: TimerCreated,
     SubOrchestrationInstanceCompleted: SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed: SubOrchestrationInstanceCreated,
+    EntityOperationCompleted: EntityOperationCalled,
+    EntityOperationFailed: EntityOperationCalled,
+    EntityLockGranted: EntityLockRequested,
 }
 _END_CAUSES: dict[str, Cause] = {
     OrchestrationRuntimeStatus.Completed: Cause.COMPLETED,
@@ -51,7 +61,19 @@ _END_CAUSES: dict[str, Cause] = {
 class InstanceState:
     """What one generation's history says. ``open_work`` maps task ids to the actions that have no completion yet."""
 
-    __slots__ = ("_timers", "begun", "completed", "idle", "next_task_id", "now_us", "open_work", "pending", "started", "status")
+    __slots__ = (
+        "_timers",
+        "begun",
+        "completed",
+        "critical_section",
+        "idle",
+        "next_task_id",
+        "now_us",
+        "open_work",
+        "pending",
+        "started",
+        "status",
+    )
 
     def __init__(self) -> None:
         self.started: ExecutionStarted | None = None
@@ -66,6 +88,8 @@ class InstanceState:
         self.next_task_id = 0
         self.pending = 0
         """Open activities."""
+        self.critical_section: EntityLockRequested | None = None
+        """The entities that this generation has to itself, or waits for."""
         self._timers: list[tuple[int, int]] = []
 
     @property
@@ -124,7 +148,14 @@ class InstanceState:
         self.pending -= 1
 
     def _work_ended(
-        self, event: TimerFired | TimerCanceled | SubOrchestrationInstanceCompleted | SubOrchestrationInstanceFailed
+        self,
+        event: TimerFired
+        | TimerCanceled
+        | SubOrchestrationInstanceCompleted
+        | SubOrchestrationInstanceFailed
+        | EntityOperationCompleted
+        | EntityOperationFailed
+        | EntityLockGranted,
     ) -> None:
         del self.open_work[event.task_id]
 
@@ -138,8 +169,23 @@ class InstanceState:
         self.next_task_id = event.task_id + 1
         heappush(self._timers, (event.fire_at, event.task_id))
 
-    def _child_opened(self, event: SubOrchestrationInstanceCreated) -> None:
+    def _child_opened(self, event: SubOrchestrationInstanceCreated | EntityOperationCalled) -> None:
         self.open_work[event.task_id] = event
+        self.next_task_id = event.task_id + 1
+
+    def _lock_opened(self, event: EntityLockRequested) -> None:
+        self.open_work[event.task_id] = event
+        self.next_task_id = event.task_id + 1
+        self.critical_section = event
+
+    def _unlocked(self, event: EntityUnlockSent) -> None:
+        self.next_task_id = event.task_id + 1
+        section = self.critical_section
+        if section is not None:
+            self.open_work.pop(section.task_id, None)  # given up before it was granted
+            self.critical_section = None
+
+    def _signaled(self, event: EntityOperationSignaled) -> None:
         self.next_task_id = event.task_id + 1
 
     def _suspended(self, event: ExecutionSuspended) -> None:
@@ -178,6 +224,13 @@ class InstanceState:
         SubOrchestrationInstanceCreated: _child_opened,
         SubOrchestrationInstanceCompleted: _work_ended,
         SubOrchestrationInstanceFailed: _work_ended,
+        EntityOperationSignaled: _signaled,
+        EntityOperationCalled: _child_opened,
+        EntityOperationCompleted: _work_ended,
+        EntityOperationFailed: _work_ended,
+        EntityLockRequested: _lock_opened,
+        EntityLockGranted: _work_ended,
+        EntityUnlockSent: _unlocked,
         EventRaised: _nothing,
         ExecutionSuspended: _suspended,
         ExecutionResumed: _resumed,

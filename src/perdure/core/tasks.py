@@ -20,6 +20,12 @@ class TaskNotCompletedError(PerdureError):
     code = "PD1103"
 
 
+class TaskCanceledError(PerdureError):
+    """The code awaits a timer or an event wait that it has cancelled itself: nothing would ever come."""
+
+    code = "PD1107"
+
+
 class Task(Generic[T_co]):
     """A durable operation in progress. Await it or yield it; as often as you like once it has completed."""
 
@@ -28,7 +34,7 @@ class Task(Generic[T_co]):
     def __init__(self) -> None:
         self.is_completed = False
         self._value: Any = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._watchers: list[Composite[Any]] | None = None
 
     def __await__(self) -> Generator[Any, Any, T_co]:
@@ -42,7 +48,7 @@ class Task(Generic[T_co]):
         return self._error is not None
 
     @property
-    def error(self) -> Exception | None:
+    def error(self) -> BaseException | None:
         """The error it completed with."""
         return self._error
 
@@ -69,7 +75,7 @@ class Task(Generic[T_co]):
         else:
             self._watchers.append(watcher)
 
-    def settle(self, value: object, error: Exception | None = None) -> None:
+    def settle(self, value: object, error: BaseException | None = None) -> None:
         """Completes the task. Only the engine and composites call this; a settled task stays as it is."""
         if self.is_completed:
             return
@@ -161,7 +167,7 @@ class EventTask(Task[T_co]):
             self._recorder.stop_waiting(self)
             self.settle(None, TimeoutError(f"external event '{self.name}' did not arrive in time"))
 
-    def settle(self, value: object, error: Exception | None = None) -> None:
+    def settle(self, value: object, error: BaseException | None = None) -> None:
         """Completes the wait and drops its timer."""
         self._drop_timer()
         super().settle(value, error)
@@ -246,7 +252,7 @@ class RetryTask(Composite[T_co]):
     def __init__(
         self,
         attempt: Callable[[int], Task[T_co]],
-        delay: Callable[[int, Exception], int | None],
+        delay: Callable[[int, BaseException], int | None],
         wait: Callable[[int], Task[None]],
     ) -> None:
         super().__init__()
@@ -266,7 +272,7 @@ class RetryTask(Composite[T_co]):
         else:
             try:
                 delay_us = self._delay(self._number, child.error)
-            except Exception as error:  # noqa: BLE001 - the user's predicate raised: that is what the caller gets
+            except BaseException as error:  # noqa: BLE001 - the user's predicate raised: that is what the caller gets
                 self.settle(None, error)
                 return
             if delay_us is None:

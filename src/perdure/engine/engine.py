@@ -53,6 +53,7 @@ class Engine:
         self._held: set[ActivityKey] = set()
         self._recovering: asyncio.Task[None] | None = None
         self._relief = asyncio.Event()
+        self._next_eviction: asyncio.TimerHandle | None = None
         self.waiters = Waiters()
         self._watchdog = Watchdog(settings.blocked_after.total_seconds(), hooks.blocked)
         self._activities = ActivityExecutor(
@@ -83,7 +84,7 @@ class Engine:
     def live_state(self, instance_id: str) -> InstanceState | None:
         """What memory says of a hydrated instance, to look at; ``None`` where it isn't hydrated."""
         session = self._loop.sessions.get(instance_id)
-        return session.orchestration.state if session is not None else None
+        return session.instance.state if session is not None else None
 
     async def start(self) -> None:
         """Opens the store, takes its partitions, and gets everything going that history says is open.
@@ -236,15 +237,28 @@ class Engine:
         sessions = self._loop.sessions
         for session in batch.sessions:
             session.uncommitted -= 1
-            if session.orchestration.ended and not session.uncommitted:
-                instance_id = session.orchestration.instance_id
+            if session.instance.ended and not session.uncommitted:
+                instance_id = session.instance.instance_id
                 if sessions.get(instance_id) is session:
                     sessions.drop(instance_id)
         if batch.reposts:
             self._loop.repost(batch.reposts)
-        sessions.evict(self._clock.now_us())
+        self._evict()
         if not self._overloaded:
             self._relief.set()
+
+    def _evict(self) -> None:
+        """Holds the bounds of the session cache; comes back by itself as long as anything could fall idle."""
+        sessions = self._loop.sessions
+        sessions.evict(self._clock.now_us())
+        if self._next_eviction is None and len(sessions) and self._stopped is None:
+            self._next_eviction = asyncio.get_running_loop().call_later(
+                self._settings.session_idle_timeout.total_seconds(), self._evict_later
+            )
+
+    def _evict_later(self) -> None:
+        self._next_eviction = None
+        self._evict()
 
     def _release(self, effect: Effect, batch: Batch) -> None:
         match effect:
@@ -269,6 +283,8 @@ class Engine:
         """Drops everything that is ahead of the store, then recovers or stops."""
         if self._stopped is not None:
             return
+        if self._recovering is not None:
+            self._recovering.cancel()
         waiting = [*outcomes, *self._loop.take_all()]
         self._timers.stop()
         told = CommitFailedError(f"the store failed while this call was being written, so its outcome is unknown: {error}")
@@ -285,8 +301,6 @@ class Engine:
             self._hooks.stopped(error)
             return
         self._loop.post(kept)  # it is paused: they wait there, also if this recovery is overtaken by another failure
-        if self._recovering is not None:
-            self._recovering.cancel()
         self._recovering = self._supervised(self._recover(error))
 
     async def _recover(self, error: BaseException) -> None:
@@ -294,7 +308,7 @@ class Engine:
         while True:
             attempt += 1
             self._hooks.recovering(error, attempt)
-            await asyncio.sleep(min(0.05 * 2 ** (attempt - 1), self._settings.max_retry_delay.total_seconds()))
+            await asyncio.sleep(min(0.05 * 2 ** min(attempt - 1, 20), self._settings.max_retry_delay.total_seconds()))
             await self._committer.drained()  # what is still being written must be visible to what is read next
             try:
                 recovery = await self._begin()
@@ -350,3 +364,6 @@ class Engine:
         self._timers.stop()
         self.waiters.fail(error)
         self._relief.set()
+        if self._next_eviction is not None:
+            self._next_eviction.cancel()
+            self._next_eviction = None

@@ -101,9 +101,9 @@ class Hydrator:
             return Ended(row)
         session = Session(self._make(instance_id, row.created_at), row.partition, row.wake_at)
         self.replay(session, stored.segments, row.custom_status)
-        if not session.orchestration.registered:
+        if not session.instance.registered:
             self._hooks.orchestrator_missing(instance_id, row.name)
-        self._hydrated(instance_id, open_activities(instance_id, session.orchestration.state))
+        self._hydrated(instance_id, open_activities(instance_id, session.instance.state))
         return session
 
     def replay(self, session: Session, segments: Sequence[Segment], custom_status: str | None) -> None:
@@ -111,5 +111,5 @@ class Hydrator:
         self._watchdog.turns += 1
         self._watchdog.current = session
         with replay():
-            session.orchestration.replay([(segment.seq, segment.events) for segment in segments], custom_status)
+            session.instance.replay([(segment.seq, segment.events) for segment in segments], custom_status)
         self._watchdog.current = None

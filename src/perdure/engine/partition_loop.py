@@ -131,7 +131,7 @@ class PartitionLoop:
     def is_hot(self, instance_id: str) -> bool:
         """Whether the instance is in memory and has not ended, so that nobody needs to ask the store."""
         session = self.sessions.get(instance_id)
-        return session is not None and not session.orchestration.ended
+        return session is not None and not session.instance.ended
 
     def _schedule(self) -> None:
         if (self._queue or self._ready) and not self._scheduled and not self.paused:
@@ -228,7 +228,7 @@ class PartitionLoop:
             if taken:
                 self._turn(instance_id, session, taken, local, now_us)
             rest = envelopes[position:]
-            orchestration = session.orchestration
+            orchestration = session.instance
             if not orchestration.ended and is_start and _reuse(envelope) is ReusePolicy.REPLACE:
                 terminate = Message(instance_id, ExecutionTerminated("replaced by a new instance of the same id"))
                 self._turn(instance_id, session, [Envelope(instance_id, terminate, Origin.TIMER)], local, now_us)
@@ -346,7 +346,7 @@ class PartitionLoop:
         reset: bool = False,
         new_row: bool = False,
     ) -> None:
-        orchestration = session.orchestration
+        orchestration = session.instance
         watchdog = self._watchdog
         watchdog.turns += 1
         watchdog.current = session
@@ -387,7 +387,7 @@ class PartitionLoop:
         assert turn.events is not None
         segment = Segment(turn.seq, turn.at, turn.events)
         batch.records.append(TurnRecord(instance_id=instance_id, segment=segment, row=row, reset=reset or turn.reset))
-        if row is not None and session.orchestration.ended:
+        if row is not None and session.instance.ended:
             batch.ended[instance_id] = InstanceRecord(row, turn.at, None, segment)
         batch.effects.append(turn.effects)
         batch.sessions.append(session)
@@ -400,14 +400,14 @@ class PartitionLoop:
             session.armed = None  # that entry has left the index, or is about to: it would do for no later timer
         elif not turn.projection_changed:
             return
-        wake_at = session.orchestration.state.wake_at
+        wake_at = session.instance.state.wake_at
         # Where a turn leaves something due, another one at the same state would do nothing either: it waits for its code.
         if wake_at is not None and wake_at != session.armed and (turn.events is not None or wake_at > now_us):
             session.armed = wake_at
             self._committer.batch.wakes.append((wake_at, instance_id))
 
     def _row(self, session: Session) -> InstanceRow:
-        orchestration = session.orchestration
+        orchestration = session.instance
         started, state = orchestration.started, orchestration.state
         return InstanceRow(
             instance_id=orchestration.instance_id,
@@ -494,11 +494,11 @@ class PartitionLoop:
         batch = self._committer.batch
         for number, segment in enumerate(kept):
             batch.records.append(TurnRecord(instance_id=instance_id, segment=segment, reset=not number))
-        open_before = {work.task_id for work in open_activities(instance_id, session.orchestration.state)}
+        open_before = {work.task_id for work in open_activities(instance_id, session.instance.state)}
         again = [Envelope(instance_id, Message(instance_id, event), Origin.TIMER) for event in plan.again]
         again.insert(0, envelope)  # first, since what follows may end the instance at once
         self._turn(instance_id, session, again, local, now_us, reset=not kept, new_row=True)
-        still_open = open_activities(instance_id, session.orchestration.state)
+        still_open = open_activities(instance_id, session.instance.state)
         effects: list[Effect] = [work for work in still_open if work.task_id in open_before]
         batch.effects.append(Sealed(effects))
         for number, message in enumerate(plan.to_children):

@@ -2,17 +2,17 @@
 
 from collections import OrderedDict
 
-from perdure.core.orchestration import Orchestration
+from perdure.core.hydrated import Hydrated
 from perdure.engine.replaying import replay
 
 
 class Session:
     """One hydrated instance. While turns are uncommitted it is ahead of the store and stays."""
 
-    __slots__ = ("armed", "last_used", "orchestration", "partition", "size", "uncommitted")
+    __slots__ = ("armed", "instance", "last_used", "partition", "size", "uncommitted")
 
-    def __init__(self, orchestration: Orchestration, partition: int, armed: int | None = None) -> None:
-        self.orchestration = orchestration
+    def __init__(self, instance: Hydrated, partition: int, armed: int | None = None) -> None:
+        self.instance = instance
         self.armed = armed
         """The wake-up that the timer index knows of."""
         self.partition = partition
@@ -22,9 +22,9 @@ class Session:
 
     def close(self) -> None:
         """Dehydrates."""
-        if not self.orchestration.ended:
+        if not self.instance.ended:
             with replay():
-                self.orchestration.close()
+                self.instance.close()
 
 
 class Sessions:
@@ -52,13 +52,13 @@ class Sessions:
     def add(self, instance_id: str, session: Session) -> None:
         """Takes a new session in; one of the same id must be gone."""
         self._sessions[instance_id] = session
-        session.size = session.orchestration.size
+        session.size = session.instance.size
         self._bytes += session.size
 
     def used(self, instance_id: str, session: Session, now_us: int) -> None:
         """The session had a turn."""
         session.last_used = now_us
-        size = session.orchestration.size
+        size = session.instance.size
         self._bytes += size - session.size
         session.size = size
         self._sessions.move_to_end(instance_id)

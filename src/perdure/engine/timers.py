@@ -112,6 +112,6 @@ class Timers:
         for entry in page:
             heappush(self._heap, entry)
         if len(page) == self._capacity:
-            self._horizon = page[-1]
+            self._horizon = min(self._horizon, page[-1])  # it has come nearer where many were added meanwhile
             self._heap = [entry for entry in self._heap if entry <= self._horizon]
             heapify(self._heap)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from perdure.host.host_json_keys import NO_MEANING, leaves, no_meaning
 from perdure.host.json_file import JsonFile, JsonSyntaxError, KeyPath, as_object, read_json
@@ -217,7 +218,11 @@ def _absolute(definition: Definition, value: Any, base: Path) -> Any:
     if definition.name == "store":
         scheme, separator, rest = value.partition("://")
         if not separator and value.endswith(".db"):
-            scheme, rest = "sqlite", f"/{value}"
+            return _sqlite_url(base / value)
         if scheme.lower() == "sqlite" and rest.startswith("/") and len(rest) > 1:
-            return f"sqlite:///{base / rest[1:]}"
+            return _sqlite_url(base / unquote(rest[1:]))
     return value
+
+
+def _sqlite_url(path: Path) -> str:
+    return f"sqlite:///{quote(str(path))}"

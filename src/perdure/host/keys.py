@@ -68,7 +68,7 @@ def load_or_create_keys(path: Path) -> HostKeys:
             _create(path, HostKeys.generate())
         return _load(path)
     except OSError as error:
-        raise KeysFileError(f"the keys file {path} can't be read or made: {error}. Give another path, or fix its folder.") from error
+        raise KeysFileError(f"the keys file {path} can't be used: {error}. Give another path, or fix its folder.") from error
 
 
 def _create(path: Path, keys: HostKeys) -> None:
@@ -96,7 +96,9 @@ def _load(path: Path) -> HostKeys:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise KeysFileError(f"the keys file {path} is malformed: {error}. Fix it, or remove it to get new keys.") from error
     if DURABLE_TASK not in keys.system_keys:
-        raise KeysFileError(f"the keys file {path} has no key '{DURABLE_TASK}' in 'systemKeys'. Add it, or remove the file to get new keys.")
+        raise KeysFileError(
+            f"the keys file {path} has no system key '{DURABLE_TASK}'. Add it, or remove the file to get new keys."
+        )
     if not all((keys.master_key, *keys.function_keys.values(), *keys.system_keys.values())):
         raise KeysFileError(f"the keys file {path} has an empty key. Fill it in, or remove the file to get new keys.")
     return keys
@@ -104,8 +106,8 @@ def _load(path: Path) -> HostKeys:
 
 def _matches_any(key: str | None, known: Iterable[str]) -> bool:
     given = (key or "").encode(errors="surrogatepass")
-    # All are compared, so that time doesn't tell which one was nearly right.
-    return any([hmac.compare_digest(given, each.encode()) for each in known])
+    # All are compared, so that time doesn't tell which one was right.
+    return sum(hmac.compare_digest(given, each.encode()) for each in known) > 0
 
 
 def _new_key() -> str:

@@ -17,7 +17,7 @@ from perdure.host import setting_values as parse
 class SettingsError(PerdureError):
     """A configuration file, variable or flag can't be used. The message names each one, its place, and the fix."""
 
-    code = "PD4101"
+    code = "PD4201"
 
 
 def setting(
@@ -97,21 +97,6 @@ class HostSettings:
         parse.time_span,
         "An instance without a turn for this long leaves memory.",
         host_json=f"{_DURABLE}.extendedSessionIdleTimeoutInSeconds",
-    )
-    default_version: str = setting(
-        "", parse.any_text, "Version of instances started without one.", host_json=f"{_DURABLE}.defaultVersion"
-    )
-    reuse_policy: str = setting(
-        "NonRunningStates",
-        parse.choice("NonRunningStates", "AnyState"),
-        "Which instances a start with their id replaces.",
-        host_json=f"{_DURABLE}.overridableExistingInstanceStates",
-    )
-    http_poll_interval: timedelta = setting(
-        timedelta(seconds=30),
-        parse.milliseconds,
-        "How long `call_http` waits before it asks again, where the answer doesn't say.",
-        host_json=f"{_DURABLE}.httpSettings.defaultAsyncRequestSleepTimeMilliseconds",
     )
 
     # --- queue triggers

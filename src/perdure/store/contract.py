@@ -20,7 +20,7 @@ import msgspec
 from perdure.core.effects import CommitReceipt
 
 
-class Lease(msgspec.Struct, frozen=True):
+class Lease(msgspec.Struct, frozen=True, gc=False):
     """The right to write one partition, until ``expires_at`` or until another owner raises the epoch."""
 
     partition: int
@@ -29,7 +29,7 @@ class Lease(msgspec.Struct, frozen=True):
     expires_at: int
 
 
-class InstanceRow(msgspec.Struct, frozen=True, kw_only=True):
+class InstanceRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The projection of one instance: what recovery, timers and queries need without opening a history."""
 
     instance_id: str
@@ -52,7 +52,7 @@ class InstanceRow(msgspec.Struct, frozen=True, kw_only=True):
     """Number of the first segment of the current generation; the one that holds the input."""
 
 
-class Segment(msgspec.Struct, frozen=True):
+class Segment(msgspec.Struct, frozen=True, gc=False):
     """The history events of one turn, encoded. ``seq`` counts up by one per turn and goes on through generations."""
 
     seq: int
@@ -71,7 +71,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
+class TurnRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The durable part of one turn of one instance."""
 
     instance_id: str
@@ -187,7 +187,7 @@ class InstanceQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Also give the first and last segment of each (input and output)."""
 
 
-class InstanceRecord(msgspec.Struct, frozen=True):
+class InstanceRecord(msgspec.Struct, frozen=True, gc=False):
     """One query result. Payloads stay in their segments (no payload is stored twice), so they come as segments."""
 
     row: InstanceRow

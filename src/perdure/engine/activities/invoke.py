@@ -4,7 +4,7 @@ import linecache
 from collections.abc import Callable
 from typing import Any
 
-from perdure.core.converter import JsonConverter
+from perdure.core.converter import Converter
 from perdure.core.errors import PerdureError
 from perdure.core.failures import FailureDetails, failure_from_exception
 
@@ -23,7 +23,7 @@ def payload_failure(exc: BaseException) -> FailureDetails:
 
 
 def invoke(
-    converter: JsonConverter, name: str, call: Callable[..., Any], takes_input: bool, input_type: object, text: str | None
+    converter: Converter, name: str, call: Callable[..., Any], takes_input: bool, input_type: object, text: str | None
 ) -> tuple[str | None, FailureDetails | None]:
     """Runs a ``def`` activity in this thread, as ``(result, failure)``. Even ``SystemExit`` is its failure only."""
     try:

@@ -35,7 +35,7 @@ class ProcessPool:
     ) -> None:
         """Jobs are handed back through ``done``; ``report`` makes the loop look at it, from any thread."""
         self.loop = loop
-        self.max_payload_bytes: int = converter._max_payload_bytes  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self.max_payload_bytes: int = converter.max_payload_bytes
         self.kill_grace = kill_grace
         self.capacity = size
         self.done = done

@@ -63,7 +63,8 @@ class TaskPool:
     async def _run(self, job: Job) -> None:
         if job.context.cancellation.is_cancelled:
             return  # Stopped before it started, and handed back by stop().
-        function, converter = job.function, self._converter
+        function = job.function
+        converter = self._converter if function.converter is None else function.converter(self._converter)
         name = function.name
         job.started = monotonic()
         if function.timeout is not None:

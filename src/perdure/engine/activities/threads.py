@@ -183,7 +183,8 @@ class ThreadPool:
     def _run(self, job: Job) -> tuple[str | None, FailureDetails | None]:
         current.set(job.context)
         function = job.function
-        return invoke(self._converter, function.name, function.call, function.takes_input, function.input_type, job.work.input)
+        converter = self._converter if function.converter is None else function.converter(self._converter)
+        return invoke(converter, function.name, function.call, function.takes_input, function.input_type, job.work.input)
 
     def _leave(self, thread: threading.Thread, lost: bool) -> None:
         thread.join()

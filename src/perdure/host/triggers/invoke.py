@@ -154,11 +154,10 @@ class _Context(func.Context):
         self._name = name
         self._folder = folder
         self._invocation_id = str(uuid4())
-        self._trace = cast(
-            "func._abc.TraceContext",
-            SimpleNamespace(trace_parent=traceparent, Traceparent=traceparent, trace_state="", Tracestate="", attributes={}),
+        self._trace = SimpleNamespace(
+            trace_parent=traceparent, Traceparent=traceparent, trace_state="", Tracestate="", attributes={}
         )
-        self._retry = cast("func._abc.RetryContext", SimpleNamespace(retry_count=0, max_retry_count=0, exception=None))
+        self._retry = SimpleNamespace(retry_count=0, max_retry_count=0, exception=None)
         self._local = threading.local()
 
     @property

@@ -14,7 +14,10 @@ from uuid import UUID
 from perdure.host.triggers.errors import RouteTemplateError
 
 Check = Callable[[str], bool]
-_PARAMETER = re.compile(r"(?P<catch_all>\*{0,2})(?P<name>[^\W\d]\w*)(?P<constraints>(?::.+?)?)(?P<default>=[^?]*)?(?P<optional>\??)$", re.DOTALL)
+_PARAMETER = re.compile(
+    r"(?P<catch_all>\*{0,2})(?P<name>[^\W\d]\w*)(?P<constraints>(?::\w+(?:\(.*\))?)*)(?P<default>=[^?]*)?(?P<optional>\??)",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,18 @@ def _split(template: str, text: str) -> list[str]:
     return segments
 
 
+def _parts(segment: str) -> list[str]:
+    """Literal text and ``{parameters}``, in turn."""
+    parts: list[str] = []
+    depth = 0
+    for char in segment:
+        if not parts or (char == "{" and not depth) or (not depth and parts[-1].startswith("{")):
+            parts.append("")
+        depth += (char == "{") - (char == "}")
+        parts[-1] += char
+    return parts
+
+
 class _Compiler:
     def __init__(self, template: str) -> None:
         self._template = template
@@ -107,14 +122,14 @@ class _Compiler:
         if self._ended:
             raise self._error(f"nothing can follow {self._ended}")
         slash = "" if first else "/"
-        parts = re.split(r"(\{(?:[^{}]|\{[^{}]*\})*\})", segment)
-        if len(parts) == 3 and not parts[0] and not parts[2]:
-            self._lone_parameter(parts[1][1:-1], slash)
+        parts = _parts(segment)
+        if len(parts) == 1 and parts[0].startswith("{"):
+            self._lone_parameter(parts[0][1:-1], slash)
             return
         self._pattern.append(slash)
         self._shape.append(slash)
-        self._rank.append(1 if len(parts) == 1 else 2)
-        if any(one.startswith("{") and other.startswith("{") for one, other in pairwise(part for part in parts if part)):
+        self._rank.append(1 if len(parts) < 2 else 2)
+        if any(one.startswith("{") and other.startswith("{") for one, other in pairwise(parts)):
             raise self._error(f"two parameters stand next to each other in '{segment}': put text between them")
         for part in parts:
             if part.startswith("{"):
@@ -148,7 +163,9 @@ class _Compiler:
     def _parameter(self, text: str, *, alone: bool) -> tuple[str, dict[str, str | None], str]:
         match = _PARAMETER.fullmatch(text)
         if match is None:
-            raise self._error(f"'{{{text}}}' is no parameter. Forms: {{name}}, {{name:int}}, {{name?}}, {{name=default}}, {{*rest}}")
+            raise self._error(
+                f"'{{{text}}}' is no parameter. Forms: {{name}}, {{name:int}}, {{name?}}, {{name=default}}, {{*rest}}"
+            )
         found = match.groupdict()
         name: str = found["name"]
         if name.casefold() in self._names:
@@ -218,7 +235,9 @@ _TYPES: dict[str, Check] = {
     "alpha": lambda value: re.fullmatch(r"[A-Za-z]*", value) is not None,
     "required": bool,
 }
-_KNOWN = ", ".join([*_TYPES, "minlength(n)", "maxlength(n)", "length(n)", "length(a,b)", "min(n)", "max(n)", "range(a,b)", "regex(...)"])
+_KNOWN = ", ".join(
+    [*_TYPES, "minlength(n)", "maxlength(n)", "length(n)", "length(a,b)", "min(n)", "max(n)", "range(a,b)", "regex(...)"]
+)
 
 
 def _check(kind: str, argument: str) -> Check:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-import azure.functions as func
+from azure.functions.warmup import WarmUpContext
 
 from perdure.host.model import TriggeredFunction, WarmupTrigger
 from perdure.host.triggers.invoke import Invoker, log_failure
@@ -13,6 +13,6 @@ async def warm_up(functions: Iterable[TriggeredFunction], invoker: Invoker) -> N
     for function in functions:
         if isinstance(function.trigger, WarmupTrigger):
             try:
-                await invoker.call(function, {function.trigger.parameter: func.WarmUpContext()})
+                await invoker.call(function, {function.trigger.parameter: WarmUpContext()})
             except Exception as error:  # noqa: BLE001 - user code
                 log_failure(function, error)

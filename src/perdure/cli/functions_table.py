@@ -1,0 +1,53 @@
+"""What ``perdure start`` shows once it listens: every function, and how to reach it."""
+
+from collections.abc import Iterator
+
+from perdure.cli.printing import console, say_table
+from perdure.client.links import WEBHOOKS_PATH
+from perdure.host.model import (
+    AsgiRoute,
+    HttpTrigger,
+    LoadedApp,
+    QueueTrigger,
+    TimerTrigger,
+    TriggeredFunction,
+    WarmupTrigger,
+    WsgiRoute,
+)
+from perdure.host.settings import HostSettings
+
+
+def show_functions(loaded: LoadedApp, settings: HostSettings, origin: str) -> None:
+    """``origin`` is where the host listens, such as ``http://127.0.0.1:7071``."""
+    say_table(("FUNCTION", "KIND", "AT"), list(_rows(loaded, settings, origin)))
+    out = console()
+    out.print(f"\nManagement API  {origin}{WEBHOOKS_PATH}", markup=False)
+    out.print(f"Task hub        {settings.hub_name} in {settings.store}", markup=False)
+    out.print("Ctrl-C ends it.", markup=False)
+    out.file.flush()
+
+
+def _rows(loaded: LoadedApp, settings: HostSettings, origin: str) -> Iterator[tuple[str, str, str]]:
+    for function in loaded.triggered:
+        kind, at = _reach(function, settings, origin)
+        yield function.name, kind, at
+    for name in sorted(function.name for function in loaded.functions.orchestrators.values()):
+        yield name, "orchestrator", ""
+    for name in sorted(function.name for function in loaded.functions.activities.values()):
+        yield name, "activity", ""
+
+
+def _reach(function: TriggeredFunction, settings: HostSettings, origin: str) -> tuple[str, str]:
+    match function.trigger:
+        case HttpTrigger(route=route, methods=methods, auth_level=level):
+            needs = "" if level == "anonymous" else f"  ({level} key)"
+            prefix = f"/{settings.route_prefix}" if settings.route_prefix else ""
+            return "http", f"{','.join(methods) or 'GET,POST'} {origin}{prefix}/{route}{needs}"
+        case AsgiRoute(route=route) | WsgiRoute(route=route):
+            return "app", f"{origin}/{route}"
+        case TimerTrigger(schedule=schedule):
+            return "timer", schedule
+        case QueueTrigger(queue_name=queue):
+            return "queue", queue
+        case WarmupTrigger():
+            return "warm-up", ""

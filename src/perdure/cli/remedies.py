@@ -1,0 +1,25 @@
+"""Which exit code an error of Perdure's means."""
+
+from perdure.cli.errors import ExitCode
+from perdure.client.http_answers import HostAnswerError, HostUnreachableError
+from perdure.core.errors import PerdureError
+from perdure.core.ids import InvalidInstanceIdError
+from perdure.engine.errors import InstanceNotFoundError
+from perdure.host.settings import SettingsError
+from perdure.store.errors import HubInUseError, StoreUnavailableError, StoreUrlError
+
+_CODES: tuple[tuple[type[PerdureError], ExitCode], ...] = (
+    (InstanceNotFoundError, ExitCode.NOT_FOUND),
+    (InvalidInstanceIdError, ExitCode.USAGE),
+    (SettingsError, ExitCode.USAGE),
+    (StoreUrlError, ExitCode.USAGE),
+    (HubInUseError, ExitCode.UNREACHABLE),
+    (StoreUnavailableError, ExitCode.UNREACHABLE),
+    (HostUnreachableError, ExitCode.UNREACHABLE),
+    (HostAnswerError, ExitCode.UNREACHABLE),
+)
+
+
+def exit_code_of(error: PerdureError) -> ExitCode:
+    """``FAILED`` where nothing more precise is known."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)

@@ -1,0 +1,52 @@
+"""``perdure start``: serves an app until Ctrl-C."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from perdure.cli.errors import CommandError, ExitCode
+from perdure.cli.folders import FolderArgument, app_folder
+from perdure.cli.printing import tell
+
+
+def start(
+    path: FolderArgument = Path(),
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 7071 by default, 0 takes a free one.")] = None,
+    store: Annotated[str | None, typer.Option(help="Where the hub is kept: sqlite:///FILE.db or memory://.")] = None,
+    hub: Annotated[str | None, typer.Option(help="Name of the task hub.")] = None,
+    keys_file: Annotated[str | None, typer.Option(help="File with the keys; made where there is none.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or critical.")] = None,
+    reload: Annotated[bool, typer.Option("--reload", help="Start again when a file of the app changes.")] = False,
+) -> None:
+    """Serve the app in a folder: its triggers, and the durable management API."""
+    from perdure.host.configuration import load_settings
+
+    folder = app_folder(path)
+    flags: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "store": store,
+        "hub_name": hub,
+        "keys_file": keys_file,
+        "log_level": log_level,
+    }
+    if reload:
+        from perdure.cli.reloading import serve_and_reload
+
+        load_settings(folder, flags)  # a wrong flag ends this at once
+        serve_and_reload(folder, flags)
+        return
+    settings = load_settings(folder, flags)
+    for warning in settings.warnings:
+        tell(f"warning: {warning}")
+    settings.apply_values(os.environ)
+    try:
+        from perdure.cli.serving import serve
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"the host needs the package that has '{error.name}'. Run: pip install 'perdure[host]'", ExitCode.USAGE
+        ) from error
+    serve(folder, settings)

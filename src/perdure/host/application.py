@@ -1,0 +1,249 @@
+"""A loaded app, running: its hub, its triggers, and one ASGI app for everything that is asked over HTTP."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from perdure.client.links import DEFAULT_CONNECTION, WEBHOOKS_PATH, ManagementLinks
+from perdure.core.errors import PerdureError
+from perdure.engine.clock import SystemClock
+from perdure.host.client_binding import BlockingFunctionClient, FunctionClient, run_on
+from perdure.host.durable_http import HttpActivity, TokenSource
+from perdure.host.functions import HostFunctions
+from perdure.host.keys import HostKeys
+from perdure.host.management.api import ManagementOptions, loopback_routes, management_routes
+from perdure.host.model import ClientParameter, LoadedApp, QueueTrigger
+from perdure.host.settings import HostSettings
+from perdure.host.triggers.app_settings import expand
+from perdure.host.triggers.http import HttpFunctions, HttpOptions
+from perdure.host.triggers.invoke import Invoker
+from perdure.host.triggers.queue import QueueListener, QueueOptions, Queues
+from perdure.host.triggers.timer import Timers
+from perdure.host.triggers.warmup import warm_up
+from perdure.hub import TaskHub
+from perdure.store.contract import HubStore
+
+if TYPE_CHECKING:
+    from perdure.host.loopback import LoopbackListener
+
+
+class OtherTaskHubError(PerdureError):
+    """A function's client is for a task hub that this host doesn't serve."""
+
+    code = "PD4230"
+
+
+class Application:
+    """Everything of a host but the server: ``asgi`` answers requests between ``start`` and ``stop``."""
+
+    def __init__(
+        self,
+        loaded: LoadedApp,
+        settings: HostSettings,
+        *,
+        keys: HostKeys | None,
+        store: HubStore | None = None,
+        management: bool = True,
+        token_source: TokenSource | None = None,
+        app_settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Checks everything that can be checked before anything runs.
+
+        Args:
+            loaded: the app.
+            settings: the host's configuration.
+            keys: who may call; ``None`` lets everybody in.
+            store: instead of the one that the settings name.
+            management: whether the durable management API is served.
+            token_source: gives ``call_http`` its tokens.
+            app_settings: what bindings name; by default the environment.
+
+        Raises:
+            RouteTemplateError, RouteConflictError, ScheduleError, QueueConnectionError, MissingAppSettingError,
+            OtherTaskHubError: a function can't be served; the message names it, its place and the fix.
+            StoreUrlError: the store can't be understood.
+        """
+        self._settings = settings
+        self._keys = keys
+        self._app_settings = os.environ if app_settings is None else app_settings
+        self._triggered = loaded.triggered
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loopback: LoopbackListener | None = None
+        self._started_at = 0.0
+        self.base_url = "http://localhost"
+        """How callers reach the host, where no request tells: for functions that timers and queues run."""
+        self._queues = Queues(_queue_options(settings), self._app_settings)
+        self._invoker = Invoker(
+            self, self._queues, folder=loaded.folder, threads=settings.max_activity_threads, timeout=settings.function_timeout
+        )
+        clock = SystemClock()
+        self._timers = Timers(loaded.triggered, self._invoker, clock, settings=self._app_settings, time_zone=settings.time_zone)
+        self._listeners: list[QueueListener] = [
+            self._queues.listener(function, function.trigger, self._invoker)
+            for function in loaded.triggered
+            if isinstance(function.trigger, QueueTrigger)
+        ]
+        self._check_hubs()
+        engine_settings = settings.engine()
+        self._http_calls = HttpActivity(token_source=token_source, max_response_bytes=engine_settings.max_payload_bytes)
+        functions = HostFunctions(
+            loaded.functions,
+            [self._timers.orchestrator()],
+            [self._timers.activity(), self._http_calls.activity()],
+            settings.function_timeout,
+        )
+        self.hub = TaskHub(functions, settings.store if store is None else store, settings=engine_settings, clock=clock)
+        self._management = self._management_options()
+        self._http = HttpFunctions(
+            loaded.triggered, self._invoker, keys, _http_options(settings), fallback=self._reserved(management=management)
+        )
+        self.asgi: ASGIApp = self._answer
+        if settings.cors_origins:
+            self.asgi = CORSMiddleware(
+                self._answer,
+                allow_origins=settings.cors_origins,
+                allow_credentials=settings.cors_credentials,
+                allow_methods=["*"],
+                allow_headers=["*"],
+            )
+
+    async def start(self) -> None:
+        """Opens the hub and starts all triggers; warm-up functions have run when it returns.
+
+        Raises:
+            HubInUseError, StoreUnavailableError, SchemaTooNewError: the hub can't be opened.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._started_at = time.monotonic()
+        if any(parameter.kind == "azure" for function in self._triggered for parameter in function.clients):
+            from perdure.host.loopback import LoopbackListener
+
+            self._loopback = LoopbackListener()
+            routes = loopback_routes(
+                self.hub.client, self._settings.hub_name, self._links(None), options=self._management, path=self._loopback.path
+            )
+            await self._loopback.start(Starlette(routes=routes))
+        try:
+            await self.hub.start()
+            await self._timers.start(self.hub.client)
+            await self._http.start()
+            await warm_up(self._triggered, self._invoker)
+        except BaseException:
+            await self.stop()
+            raise
+        for listener in self._listeners:
+            listener.start()
+
+    async def stop(self) -> None:
+        """Drains: what runs gets the grace of the settings; everything else is durable already."""
+        await asyncio.gather(*(listener.stop(self._settings.drain_grace) for listener in self._listeners))
+        await self._http.stop()
+        await self.hub.close()
+        self._invoker.close()
+        await self._http_calls.close()
+        await self._queues.close()
+        if self._loopback is not None:
+            await self._loopback.stop()
+
+    def client(self, parameter: ClientParameter, *, blocking: bool, base_url: str | None) -> object:
+        """What a client parameter gets: see ``invoke.Clients``."""
+        links = self._links(base_url)
+        if parameter.kind == "azure":
+            from perdure.host.azure.client_binding import client_binding
+
+            assert self._loopback is not None
+            return client_binding(
+                base_url or self.base_url,
+                self._settings.hub_name,
+                DEFAULT_CONNECTION,
+                links.code,
+                rpc_base_url=self._loopback.base_url,
+            )
+        if not blocking:
+            return FunctionClient(self.hub.client, links)
+        assert self._loop is not None
+        return BlockingFunctionClient(self.hub.client, run_on(self._loop), links)
+
+    def _links(self, base_url: str | None) -> ManagementLinks:
+        key = None if self._keys is None else self._keys.durable_task_key
+        return ManagementLinks((base_url or self.base_url) + WEBHOOKS_PATH, self._settings.hub_name, DEFAULT_CONNECTION, key)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        path = scope["path"].removeprefix(scope.get("root_path", "")).casefold()
+        # First, so that an app with a catch-all route can't take the host's own paths away.
+        own = path.startswith(("/runtime/", "/admin/"))
+        await (self._own if own else self._http)(scope, receive, send)
+
+    def _reserved(self, *, management: bool) -> ASGIApp:
+        routes = [Route("/", self._root), Route("/admin/host/status", self._status)]
+        if management:
+            routes += management_routes(self.hub.client, self._keys, self._settings.hub_name, options=self._management)
+        self._own = Starlette(routes=routes)
+        return self._own
+
+    async def _root(self, request: Request) -> Response:
+        return PlainTextResponse("This functions host is up and running (Perdure).\n")
+
+    async def _status(self, request: Request) -> Response:
+        key = request.headers.get("x-functions-key") or request.query_params.get("code")
+        if self._keys is not None and not self._keys.opens_route("admin", key):
+            return Response(status_code=401)
+        body = {
+            "id": self._settings.hub_name,
+            "state": "Running",
+            "version": version("perdure"),
+            "processUptime": round((time.monotonic() - self._started_at) * 1000),
+            "functions": len(self._triggered),
+            "runningActivities": self.hub.running_activities,
+        }
+        return Response(msgspec.json.encode(body), media_type="application/json")
+
+    def _management_options(self) -> ManagementOptions:
+        return ManagementOptions(
+            forwarded_headers=self._settings.use_forwarded_host, show_traces=self._settings.show_stack_traces
+        )
+
+    def _check_hubs(self) -> None:
+        for function in self._triggered:
+            where = f"function '{function.name}' ({function.place})"
+            for parameter in function.clients:
+                hub = parameter.task_hub and expand(parameter.task_hub, self._app_settings, where)
+                if hub and hub.casefold() != self._settings.hub_name.casefold():
+                    raise OtherTaskHubError(
+                        f"{where}: its client '{parameter.name}' is for task hub '{hub}', but this host serves "
+                        f"'{self._settings.hub_name}'. Delete task_hub there, or start the host with --hub {hub}."
+                    )
+
+
+def _http_options(settings: HostSettings) -> HttpOptions:
+    return HttpOptions(
+        route_prefix=settings.route_prefix,
+        max_body_bytes=settings.max_request_bytes,
+        show_errors=settings.show_stack_traces,
+        use_forwarded_host=settings.use_forwarded_host,
+    )
+
+
+def _queue_options(settings: HostSettings) -> QueueOptions:
+    return QueueOptions(
+        batch_size=settings.queue_batch_size,
+        new_batch_threshold=settings.queue_new_batch_threshold,
+        max_dequeue_count=settings.queue_max_dequeue_count,
+        max_polling_interval=settings.queue_max_polling_interval,
+        visibility_timeout=settings.queue_visibility_timeout,
+        base64=settings.queue_message_encoding == "base64",
+    )

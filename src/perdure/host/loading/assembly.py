@@ -1,0 +1,95 @@
+"""Sorts declared functions into those that the engine runs and those that triggers run, and finds what is wrong with them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from perdure.core.functions import ActivityFunction, EntityFunction, OrchestratorFunction
+from perdure.host.loading.bindings import triggered_function
+from perdure.host.loading.checks import DURABLE, check_durable, check_parameters, find_trigger
+from perdure.host.loading.declared import Binding, Declared
+from perdure.host.loading.problems import Problem
+from perdure.host.model import TriggeredFunction
+
+
+@dataclass
+class AppFunctions:
+    """The durable functions of an app written for azure-functions-durable, by case-folded name. Implements ``Functions``."""
+
+    orchestrators: dict[str, OrchestratorFunction] = field(default_factory=dict[str, OrchestratorFunction])
+    activities: dict[str, ActivityFunction] = field(default_factory=dict[str, ActivityFunction])
+    entities: dict[str, EntityFunction] = field(default_factory=dict[str, EntityFunction])
+    entity_functions: dict[str, Callable[[Any], Any]] = field(default_factory=dict[str, Callable[[Any], Any]])
+    """The users' functions; the engine can't run them yet."""
+
+
+def assemble_triggered(
+    declared: Iterable[Declared], client_kind: Literal["perdure", "azure"], problems: list[Problem]
+) -> list[TriggeredFunction]:
+    """The functions of an app of which the durable ones are known already."""
+    found: list[TriggeredFunction] = []
+    for function in declared:
+        trigger = find_trigger(function, problems)
+        made = triggered_function(function, trigger, client_kind, problems) if trigger is not None else None
+        if made is not None:
+            found.append(made)
+    return found
+
+
+def assemble_azure(
+    declared: Iterable[Declared], folder: Path, problems: list[Problem]
+) -> tuple[AppFunctions, list[TriggeredFunction]]:
+    """The functions of an app written for azure-functions-durable."""
+    functions = AppFunctions()
+    others: list[Declared] = []
+    for function in declared:
+        trigger = find_trigger(function, [])  # its problems are found with those of the others
+        if trigger is None or trigger["type"] not in DURABLE:
+            others.append(function)
+        elif check_durable(function, trigger, problems):
+            _add_durable(functions, function, trigger, folder, problems)
+    return functions, assemble_triggered(others, "azure", problems)
+
+
+def check_names(declared: Iterable[Declared], problems: list[Problem]) -> None:
+    """Makes sure that no two functions have the same name, in any case."""
+    known: dict[str, Declared] = {}
+    for function in declared:
+        other = known.setdefault(function.name.casefold(), function)
+        if other is not function:
+            problems.append(_duplicate("functions", function, other.place))
+
+
+def _add_durable(functions: AppFunctions, declared: Declared, trigger: Binding, folder: Path, problems: list[Problem]) -> None:
+    # The packages of azure are there if there is an app that was written for them.
+    from perdure.host.azure.functions import activity_function, orchestrator_function
+    from perdure.host.azure.names import durable_name
+
+    name = durable_name(trigger, declared.name)
+    key = name.casefold()
+    if trigger["type"] == "activityTrigger":
+        kind = "activities"
+        context = check_parameters(declared, trigger, (), problems)
+        made = activity_function(name, declared.call, str(trigger["name"]), context, folder)
+        if functions.activities.setdefault(key, made) is made:
+            return
+    elif trigger["type"] == "orchestrationTrigger":
+        kind = "orchestrators"
+        orchestrator = orchestrator_function(name, declared.call)
+        if functions.orchestrators.setdefault(key, orchestrator) is orchestrator:
+            return
+    else:
+        kind = "entities"
+        entity = cast("Any", declared.call).entity_function
+        if functions.entity_functions.setdefault(key, entity) is entity:
+            return
+    problems.append(Problem(declared.place, f"two {kind} have the name '{name}' (case does not matter)", "rename one of them."))
+
+
+def _duplicate(kind: str, function: Declared, other: str) -> Problem:
+    return Problem(
+        function.place,
+        f"two {kind} have the name '{function.name}' (case does not matter); the other one is at {other}",
+        "rename one of them, or give it another name with @app.function_name.",
+    )

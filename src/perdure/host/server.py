@@ -1,0 +1,114 @@
+"""``FunctionsHost``: an app served on a port, from start to drained end."""
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from perdure.core.errors import PerdureError
+from perdure.host.application import Application
+from perdure.host.durable_http import TokenSource
+from perdure.host.keys import load_or_create_keys
+from perdure.host.loopback import QuietServer
+from perdure.host.model import LoadedApp
+from perdure.host.settings import HostSettings
+
+
+class AddressInUseError(PerdureError):
+    """The host can't listen where it should."""
+
+    code = "PD4240"
+
+
+class FunctionsHost:
+    """Serves one app. Its keys are made on first start."""
+
+    def __init__(self, loaded: LoadedApp, settings: HostSettings, *, token_source: TokenSource | None = None) -> None:
+        """Checks everything that can be checked before anything runs.
+
+        Raises:
+            KeysFileError: the keys file can't be used.
+            PerdureError: as ``Application`` does.
+        """
+        self._settings = settings
+        self._application = Application(loaded, settings, keys=load_or_create_keys(settings.keys_file), token_source=token_source)
+        self._server: QuietServer | None = None
+        self._stopping = False
+
+    async def serve(self, *, listening: Callable[[str], None] | None = None) -> None:
+        """Serves until SIGINT, SIGTERM or ``stop``, then drains; a second signal ends open requests at once.
+
+        ``listening`` is called with the host's URL, once requests are answered.
+
+        Raises:
+            AddressInUseError: the port is taken, or the address isn't this machine's.
+            HubInUseError, StoreUnavailableError, SchemaTooNewError: the hub can't be opened.
+        """
+        listener = self._listen()
+        try:
+            self._application.base_url = self._base_url(listener)
+            self._server = QuietServer(self._application.asgi, grace=self._settings.drain_grace.total_seconds())
+            with _on_signals(self.stop):
+                await self._application.start()
+                try:
+                    await self._serve(self._server, listener, listening)
+                finally:
+                    await self._application.stop()
+        finally:
+            listener.close()
+
+    def stop(self) -> None:
+        """Begins to drain; called again, it no longer waits for open requests."""
+        if self._server is not None:
+            self._server.force_exit = self._stopping
+            self._server.should_exit = True
+        self._stopping = True
+
+    async def _serve(self, server: QuietServer, listener: socket.socket, listening: Callable[[str], None] | None) -> None:
+        if self._stopping:
+            return
+        serving = await server.begin(listener)
+        if listening is not None and server.started:
+            listening(self._application.base_url)
+        await serving
+
+    def _listen(self) -> socket.socket:
+        host, port = self._settings.host, self._settings.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            return socket.create_server((host, port), family=family, backlog=2048)
+        except OSError as error:
+            match error.errno:
+                case errno.EADDRINUSE:
+                    remedy = f"Stop what listens there, or take another port: --port {port + 1}, or --port 0 for any free one."
+                case errno.EACCES:
+                    remedy = "Ports below 1024 belong to the system. Take another one, such as --port 7071."
+                case _:
+                    remedy = "Give an address of this machine with --host, such as 127.0.0.1."
+            raise AddressInUseError(f"can't listen on {host}, port {port}: {error.strerror or error}. {remedy}") from None
+
+    def _base_url(self, listener: socket.socket) -> str:
+        host = self._settings.host
+        if host in ("0.0.0.0", "::"):
+            host = "localhost"
+        return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def _on_signals(stop: Callable[[], None]) -> Generator[None]:
+    """SIGINT and SIGTERM call ``stop`` instead of ending the process."""
+    loop = asyncio.get_running_loop()
+    handled: list[signal.Signals] = []
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+            handled.append(number)
+    except (NotImplementedError, RuntimeError, ValueError):
+        pass  # not the main thread, or Windows: whoever runs the loop calls stop() itself
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
