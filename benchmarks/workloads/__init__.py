@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from benchmarks.workloads import chain, dormant, fan_out, hello_cities, recovery, replay, starts
+from benchmarks.workloads import chain, dormant, entities, fan_out, hello_cities, recovery, replay, starts
 
 WORKLOADS: dict[str, ModuleType] = {
     "chain": chain,
@@ -10,6 +10,7 @@ WORKLOADS: dict[str, ModuleType] = {
     "hello_cities": hello_cities,
     "fan_out": fan_out,
     "dormant": dormant,
+    "entities": entities,
     "replay": replay,
     "recovery": recovery,
 }

@@ -7,13 +7,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perdure.app import Blueprint, DFApp, FunctionDefinitionError
-    from perdure.client import DurableClient, DurableOrchestrationStatus, InstancePage, PurgeHistoryResult
+    from perdure.app import Blueprint, DFApp, DurableEntity, EntityOperationError, FunctionDefinitionError
+    from perdure.client import (
+        CleanEntityStorageResult,
+        DurableClient,
+        DurableOrchestrationStatus,
+        EntityPage,
+        EntityStateResponse,
+        EntityStatus,
+        InstancePage,
+        PurgeHistoryResult,
+    )
     from perdure.client.http import BlockingHttpClient, Client
     from perdure.client.http_answers import HostAnswerError, HostUnreachableError
     from perdure.core.code import NotDurableError
     from perdure.core.context import DurableOrchestrationContext
     from perdure.core.converter import DeserializationError, PayloadTooLargeError, SerializationError
+    from perdure.core.critical_section import CriticalSection, CriticalSectionError, LockTask
+    from perdure.core.entity import EntityNotRegisteredError, EntityWaitedError
+    from perdure.core.entity_context import DurableEntityContext, NoEntityOperationError, entity_context
+    from perdure.core.entity_id import EntityId, InvalidEntityIdError
     from perdure.core.errors import EngineInvariantError, PerdureError
     from perdure.core.failures import FailureDetails, TaskFailedError
     from perdure.core.ids import InvalidInstanceIdError
@@ -33,27 +46,40 @@ if TYPE_CHECKING:
         InstanceRunningError,
     )
     from perdure.engine.settings import EngineSettings
+    from perdure.host.asgi import asgi, lifespan
     from perdure.host.client_binding import DurableOrchestrationClient
     from perdure.hub import BlockingTaskHub, TaskHub
     from perdure.store.errors import HubInUseError, SchemaTooNewError, StoreError, StoreUnavailableError, StoreUrlError
 
 _MODULES = {
     "ActivityContext": "engine.activities",
-    "Blueprint": "app",
     "BlockingHttpClient": "client.http",
     "BlockingTaskHub": "hub",
+    "Blueprint": "app",
     "CancellationToken": "engine.activities",
+    "CleanEntityStorageResult": "client",
     "Client": "client.http",
     "CommitFailedError": "engine.errors",
+    "CriticalSection": "core.critical_section",
+    "CriticalSectionError": "core.critical_section",
     "DFApp": "app",
     "DeserializationError": "core.converter",
     "DurableClient": "client",
+    "DurableEntity": "app",
+    "DurableEntityContext": "core.entity_context",
     "DurableOrchestrationClient": "host.client_binding",
     "DurableOrchestrationContext": "core.context",
     "DurableOrchestrationStatus": "client",
     "EngineInvariantError": "core.errors",
     "EngineSettings": "engine.settings",
     "EngineStoppedError": "engine.errors",
+    "EntityId": "core.entity_id",
+    "EntityNotRegisteredError": "core.entity",
+    "EntityOperationError": "app",
+    "EntityPage": "client",
+    "EntityStateResponse": "client",
+    "EntityStatus": "client",
+    "EntityWaitedError": "core.entity",
     "EventTask": "core.tasks",
     "FailureDetails": "core.failures",
     "FunctionDefinitionError": "app",
@@ -65,7 +91,10 @@ _MODULES = {
     "InstanceNotFoundError": "engine.errors",
     "InstancePage": "client",
     "InstanceRunningError": "engine.errors",
+    "InvalidEntityIdError": "core.entity_id",
     "InvalidInstanceIdError": "core.ids",
+    "LockTask": "core.critical_section",
+    "NoEntityOperationError": "core.entity_context",
     "NonDeterminismError": "core.matching",
     "NotDurableError": "core.code",
     "OrchestrationRuntimeStatus": "core.status",
@@ -85,6 +114,9 @@ _MODULES = {
     "TaskHub": "hub",
     "TimerTask": "core.tasks",
     "activity_context": "engine.activities",
+    "asgi": "host.asgi",
+    "lifespan": "host.asgi",
+    "entity_context": "core.entity_context",
 }
 
 __all__ = [
@@ -93,17 +125,29 @@ __all__ = [
     "BlockingTaskHub",
     "Blueprint",
     "CancellationToken",
+    "CleanEntityStorageResult",
     "Client",
     "CommitFailedError",
+    "CriticalSection",
+    "CriticalSectionError",
     "DFApp",
     "DeserializationError",
     "DurableClient",
+    "DurableEntity",
+    "DurableEntityContext",
     "DurableOrchestrationClient",
     "DurableOrchestrationContext",
     "DurableOrchestrationStatus",
     "EngineInvariantError",
     "EngineSettings",
     "EngineStoppedError",
+    "EntityId",
+    "EntityNotRegisteredError",
+    "EntityOperationError",
+    "EntityPage",
+    "EntityStateResponse",
+    "EntityStatus",
+    "EntityWaitedError",
     "EventTask",
     "FailureDetails",
     "FunctionDefinitionError",
@@ -115,7 +159,10 @@ __all__ = [
     "InstanceNotFoundError",
     "InstancePage",
     "InstanceRunningError",
+    "InvalidEntityIdError",
     "InvalidInstanceIdError",
+    "LockTask",
+    "NoEntityOperationError",
     "NonDeterminismError",
     "NotDurableError",
     "OrchestrationRuntimeStatus",
@@ -135,6 +182,7 @@ __all__ = [
     "TaskHub",
     "TimerTask",
     "activity_context",
+    "entity_context",
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from perdure.client import DurableClient
 from perdure.client.blocking import BlockingClient
+from perdure.core.events import EntityStateSaved
 from perdure.core.functions import Functions
 from perdure.core.state import InstanceState
 from perdure.engine.clock import Clock, SystemClock
@@ -91,7 +92,7 @@ class TaskHub:
         """Instances in memory."""
         return self._engine.hydrated_instances
 
-    def live_state(self, instance_id: str) -> InstanceState | None:
+    def live_state(self, instance_id: str) -> InstanceState | EntityStateSaved | None:
         """What memory says of a hydrated instance, to look at; ``None`` where it isn't hydrated."""
         return self._engine.live_state(instance_id)
 

@@ -1,9 +1,9 @@
-"""Unmodified apps of azure-functions-durable 1.7 in a hub: what their code sees, and that the SDK itself would have come to the same."""
+"""Unmodified apps of azure-functions-durable 1.7 in a hub: what their code sees, and that the SDK would have come to the same."""
 
 import asyncio
 import json
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ pytest.importorskip("azure.durable_functions")
 
 import perdure as df
 from perdure.core.codec import decode_segment
-from perdure.core.events import ExecutionCompleted
+from perdure.core.events import ExecutionCompleted, ExecutionStarted
 from perdure.host.azure.history import history_fields
 from perdure.host.loading import load_app
 from tests.e2e.lab import Kind, Lab
@@ -38,9 +38,9 @@ class Azure:
         self.hub: df.TaskHub
 
     @asynccontextmanager
-    async def open(self):
+    async def open(self) -> AsyncIterator[None]:
         async with self.lab.hub() as self.hub:
-            yield self
+            yield
 
     async def start(self, name: str, client_input: Any = None, instance_id: str | None = None) -> str:
         body = None if client_input is None else json.dumps(client_input)
@@ -61,7 +61,7 @@ class Azure:
         """What the SDK's own replay makes of the history that the instance left."""
         stored = await self.hub.client._queries.history(instance_id)  # noqa: SLF001
         events = [event for segment in stored for event in decode_segment(segment.events)]
-        started = next(event for event in events if event.__class__.__name__ == "ExecutionStarted")
+        started = next(event for event in events if isinstance(event, ExecutionStarted))
         fields = list(history_fields(event for event in events if not isinstance(event, ExecutionCompleted)))
         request = {
             "history": fields,
@@ -76,8 +76,9 @@ class Azure:
         }
         from azure.durable_functions import Orchestrator
 
-        handle = Orchestrator.create(self.functions.orchestrators[started.name.casefold()].call)
-        handle._df_input_type = self.functions.orchestrators[started.name.casefold()].input_type  # noqa: SLF001
+        function = self.functions.orchestrators[started.name.casefold()]
+        handle: Any = Orchestrator.create(function.call)
+        handle._df_input_type = function.input_type  # noqa: SLF001
         return json.loads(handle(json.dumps(request)))
 
 

@@ -131,7 +131,7 @@ def test_a_malformed_file_ends_with_its_place_and_exit_code_2(command: str, tmp_
     (tmp_path / "host.json").write_text('{\n  "version" "2.0"\n}', encoding="utf-8")
     done = perdure(command, folder=tmp_path)
     assert done.exit_code == 2
-    assert done.err == f'perdure: [PD4201] {tmp_path}/host.json:2:13: a colon is expected after "version".\n'
+    assert done.err == f'perdure: [PD4501] {tmp_path}/host.json:2:13: a colon is expected after "version".\n'
 
 
 @pytest.mark.parametrize("command", ["config", "start"])

@@ -22,6 +22,7 @@ def shop(tmp_path: Path) -> Path:
 
 def test_start_shows_every_function_and_where_it_is(shop: Path) -> None:
     with running(shop, "--store", "memory://") as (host, url):
+        host.says(re.compile("Ctrl-C ends it"))
         shown = "".join(host.lines)
         assert re.search(rf"submit_expense +http +POST {url}/api/expenses\s", shown)
         assert re.search(rf"decide +http +POST {url}/api/expenses/{{id}}/decision\s", shown)

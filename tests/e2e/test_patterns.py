@@ -62,7 +62,9 @@ def flavour(request: pytest.FixtureRequest) -> Flavour:
 def app(request: pytest.FixtureRequest, flavour: Flavour, tmp_path: Path) -> Generator[App, None, None]:
     template: Template = request.param
     create(tmp_path / "app", template, flavour)
-    with running(tmp_path / "app") as (host, url):
+    # azure-functions-durable warns of itself.
+    variables = {"PYTHONWARNINGS": "default"} if flavour is Flavour.AZURE else {}
+    with running(tmp_path / "app", variables=variables) as (host, url):
         client = App(host, url)
         with client.http:
             yield client
@@ -82,7 +84,7 @@ def test_chaining_undoes_what_was_done_before_a_step_failed_for_good(app: App) -
     cancelled = app.follow(urls)
     assert cancelled["runtimeStatus"] == "Completed"
     assert cancelled["output"].startswith("cancelled: ")
-    history = app.http.get(urls["statusQueryGetUri"], params={"showHistory": "true"}).json()["historyEvents"]
+    history = app.http.get(urls["statusQueryGetUri"] + "&showHistory=true").json()["historyEvents"]
     names = [event.get("FunctionName") for event in history if event["EventType"] in ("TaskCompleted", "TaskFailed")]
     assert names == ["reserve", "charge", "charge", "charge", "release"]
 
@@ -105,7 +107,7 @@ def test_async_http_api(app: App) -> None:
     assert own.json() == {"state": "Completed", "progress": "done", "report": report}
     assert app.http.get("/api/reports/nobody").status_code == 404
     at_once = app.post("/api/reports?wait=20", {"pages": 2}, 200)
-    assert report in (at_once.text, at_once.json())
+    assert at_once.text == report
 
 
 @pytest.mark.parametrize("app", [Template.MONITOR], indirect=True)
@@ -137,7 +139,7 @@ def test_human_interaction_goes_on_without_an_answer_or_with_an_event_from_elsew
     forgotten = app.begin("/api/expenses", {"purpose": "new boat", "amount": 90_000, "patience_seconds": 0.1})
     assert app.follow(forgotten)["output"] == "new boat: passed on to the board"
     urls = app.begin("/api/expenses", {"purpose": "new chair", "amount": 300})
-    app.post(urls["sendEventPostUri"].replace("{eventName}", "Approved"), None)
+    app.post(urls["sendEventPostUri"].replace("{eventName}", "Approved"), {})
     assert app.follow(urls)["output"] == "new chair: approved"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -24,7 +25,9 @@ def step(value: int) -> int:
     return (value * 31 + 7) % 1_000_003
 
 
-def random_program(luck: random.Random, run: int, depth: int = 0) -> Program:
+def random_program(
+    luck: random.Random, run: int, depth: int = 0, pauses: Sequence[float] = (0, 0.01, 1, 30, 90)
+) -> Program:
     """Anything that an orchestration may do, in any order."""
     operations = ["chain", "fan", "timer", "fail", "retry", "race", "event", "both"] + ["sub", "subs"] * (depth < 2)
     ops: list[list[Any]] = []
@@ -35,7 +38,7 @@ def random_program(luck: random.Random, run: int, depth: int = 0) -> Program:
             case "fan":
                 ops.append(["fan", luck.randint(0, 6)])
             case "timer":
-                ops.append(["timer", luck.choice([0, 0.01, 1, 30, 90])])
+                ops.append(["timer", luck.choice(pauses)])
             case "retry":
                 ops.append(["retry", luck.randint(1, 5)])
             case "race":
@@ -43,9 +46,9 @@ def random_program(luck: random.Random, run: int, depth: int = 0) -> Program:
             case "event" if depth == 0:
                 ops.append(["event", luck.choice(["go", "stop"])])
             case "sub":
-                ops.append(["subs", [random_program(luck, run, depth + 1)]])
+                ops.append(["subs", [random_program(luck, run, depth + 1, pauses)]])
             case "subs":
-                ops.append(["subs", [random_program(luck, run, depth + 1) for _ in range(3)]])
+                ops.append(["subs", [random_program(luck, run, depth + 1, pauses) for _ in range(3)]])
             case other:
                 ops.append([other if other != "event" else "fail", 1])
     return {"run": run, "acc": luck.randint(0, 99), "rounds": luck.choice([0, 0, 1, 3]), "ops": ops}

@@ -85,7 +85,7 @@ class Api:
     async def exists(self, instance_id: str) -> None:
         """Returns once there is such an instance."""
         async with asyncio.timeout(10):
-            while not await self.hub.client.get_status(instance_id):
+            while not await self.hub.client.get_status(instance_id):  # noqa: ASYNC110 - nobody tells when a child is made
                 await asyncio.sleep(0)
 
     async def ended(self, name: str, instance_id: str, value: Any = None) -> None:

@@ -230,9 +230,9 @@ async def test_a_host_that_cant_be_reached_is_told_with_the_remedy(error: Except
         with pytest.raises(df.HostUnreachableError, match=told) as raised:
             await client.start_new("echo")
         assert "http://h" in str(raised.value)
-    with df.BlockingHttpClient("http://h", transport=httpx.MockTransport(fail)) as blocking:
-        with pytest.raises(df.HostUnreachableError, match=told):
-            blocking.start_new("echo")
+    blocking = df.BlockingHttpClient("http://h", transport=httpx.MockTransport(fail))
+    with blocking, pytest.raises(df.HostUnreachableError, match=told):
+        blocking.start_new("echo")
 
 
 async def test_an_address_that_isnt_one_is_told() -> None:

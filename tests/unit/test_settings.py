@@ -21,8 +21,8 @@ def _durable(key: str, value: str) -> str:
     return f'{{"version": "2.0", "extensions": {{"durableTask": {{"{key}": {value}}}}}}}'
 
 
-def _load(folder: Path, flags: dict[str, object] | None = None, **environment: str) -> HostSettings:
-    return load_settings(folder, flags, environment)
+def _load(folder: Path, *flags: dict[str, object], **environment: str) -> HostSettings:
+    return load_settings(folder, flags[0] if flags else None, environment)
 
 
 def test_an_empty_folder_gives_the_defaults_with_paths_inside_of_it(tmp_path: Path) -> None:

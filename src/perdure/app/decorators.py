@@ -4,9 +4,11 @@ import inspect
 from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Literal, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar, overload
 
 from perdure.app.bindings import AuthLevel, Bindings, auth_level_of
+from perdure.app.entity_classes import check_entity_class, entity_from_class
 from perdure.app.registry import (
     FunctionDefinitionError,
     Registered,
@@ -19,6 +21,8 @@ from perdure.app.registry import (
 from perdure.core.context import FUNCTION_NAME_ATTRIBUTE
 from perdure.core.functions import Pool
 
+C = TypeVar("C", bound=type)
+E = TypeVar("E", bound=Callable[..., Any] | type)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -123,6 +127,73 @@ class Blueprint(Bindings):
             return function
 
         return decorate
+
+    def entity_trigger(
+        self, context_name: str = "context", entity_name: str | None = None, *, raises: tuple[type[Exception], ...] = ()
+    ) -> Callable[[E], E]:
+        """Makes a function an entity: it is called once per operation, with the ``DurableEntityContext``. Takes classes too.
+
+        Args:
+            context_name: name of its parameter.
+            entity_name: its name; by default the function's.
+            raises: exception types that a calling orchestrator gets as themselves instead of as ``TaskFailedError``.
+
+        Raises:
+            FunctionDefinitionError: the function can't be an entity, or the name is taken.
+        """
+
+        def decorate(function: E) -> E:
+            if isinstance(function, type):
+                self.entity(function, name=entity_name, raises=raises)
+                return function
+            check_callable(function, "entity_trigger")
+            if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+                raise FunctionDefinitionError(
+                    f"{function_label(function)}: an entity can't be a generator. It does one operation at once; only "
+                    "orchestrators wait."
+                )
+            if not check_parameter(function, context_name, "entity_trigger"):
+                raise FunctionDefinitionError(
+                    f"{function_label(function)}: an entity needs the parameter '{context_name}' for its context."
+                )
+            name = entity_name or self.names.get(function) or function.__name__
+            self.registry.add(Registered("entity", name, function, parameter=context_name, raises=tuple(raises)))
+            setattr(function, FUNCTION_NAME_ATTRIBUTE, name)
+            return function
+
+        return decorate
+
+    @overload
+    def entity(self, cls: C, /, *, name: str | None = None, raises: tuple[type[Exception], ...] = ()) -> C: ...
+    @overload
+    def entity(self, *, name: str | None = None, raises: tuple[type[Exception], ...] = ()) -> Callable[[C], C]: ...
+    def entity(self, cls: type | None = None, /, *, name: str | None = None, raises: tuple[type[Exception], ...] = ()) -> Any:
+        """Makes a class an entity: its public methods are the operations, its annotated attributes the state.
+
+        A dataclass, a Struct or a pydantic model is its own state. An operation takes one input at most; annotations tell the
+        types of inputs and results. ``delete`` is there without being written. ``df.entity_context()`` gives the context.
+
+        Args:
+            cls: the class; ``@app.entity`` and ``@app.entity(...)`` both work.
+            name: its name; by default the class's.
+            raises: exception types that a calling orchestrator gets as themselves instead of as ``TaskFailedError``.
+
+        Raises:
+            FunctionDefinitionError: the class can't be an entity, or the name is taken.
+        """
+
+        def decorate(cls: Any) -> Any:
+            if not isinstance(cls, type):
+                raise FunctionDefinitionError(
+                    f"@entity decorates classes, not {type(cls).__name__} ({cls!r}). For a function there is @entity_trigger."
+                )
+            check_entity_class(cls)
+            title, types = name or cls.__name__, tuple(raises)
+            make = partial(entity_from_class, cls, title, types)
+            self.registry.add(Registered("entity", title, cls, parameter="", raises=types, make_entity=make))
+            return cls
+
+        return decorate if cls is None else decorate(cls)
 
     def _renamed(self, function: Callable[..., Any], name: str) -> None:
         if self.registry.rename(function, name):

@@ -2,13 +2,13 @@
 
 import inspect
 import types
-import typing
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+from perdure.app.annotations import annotations, return_type
 from perdure.core.errors import PerdureError
-from perdure.core.functions import ActivityFunction, OrchestratorFunction, Pool
+from perdure.core.functions import ActivityFunction, EntityFunction, OrchestratorFunction, Pool
 
 
 class FunctionDefinitionError(PerdureError):
@@ -18,7 +18,9 @@ class FunctionDefinitionError(PerdureError):
 
 
 def place_of(function: Callable[..., Any]) -> str:
-    """File and line of a function's definition."""
+    """File and line of a function's definition; of a class its module."""
+    if isinstance(function, type):
+        return f"{function.__module__}.{function.__qualname__}"
     code = inspect.unwrap(function).__code__
     return f"{code.co_filename}:{code.co_firstlineno}"
 
@@ -80,6 +82,7 @@ class Registered:
         pool: Pool = "thread",
         timeout: timedelta | None = None,
         raises: tuple[type[Exception], ...] = (),
+        make_entity: Callable[[], EntityFunction] | None = None,
     ) -> None:
         self.kind = kind
         self.name = name
@@ -90,10 +93,17 @@ class Registered:
         self.pool: Pool = pool
         self.timeout = timeout
         self.raises = raises
+        self._make_entity = make_entity
+
+    def entity(self) -> EntityFunction:
+        """As the engine sees it."""
+        if self._make_entity is not None:
+            return self._make_entity()
+        return EntityFunction(self.name, self.function, raises=self.raises)
 
     def orchestrator(self) -> OrchestratorFunction:
         """As the engine sees it."""
-        return OrchestratorFunction(self.name, self.function, self.input_type, _return_type(self.function), self.raises)
+        return OrchestratorFunction(self.name, self.function, self.input_type, return_type(self.function), self.raises)
 
     def activity(self) -> ActivityFunction:
         """As the engine sees it."""
@@ -102,8 +112,8 @@ class Registered:
             self.function,
             self.pool,
             self.takes_input,
-            _annotations(self.function).get(self.parameter),
-            _return_type(self.function),
+            annotations(self.function).get(self.parameter),
+            return_type(self.function),
             self.timeout,
             self.raises,
         )
@@ -152,42 +162,19 @@ class Registry:
         return RegisteredFunctions(
             {key[1]: entry.orchestrator() for key, entry in self._registered.items() if entry.kind == "orchestrator"},
             {key[1]: entry.activity() for key, entry in self._registered.items() if entry.kind == "activity"},
+            {key[1]: entry.entity() for key, entry in self._registered.items() if entry.kind == "entity"},
         )
 
 
 class RegisteredFunctions:
     """Implements ``core.functions.Functions``."""
 
-    def __init__(self, orchestrators: Mapping[str, OrchestratorFunction], activities: Mapping[str, ActivityFunction]) -> None:
+    def __init__(
+        self,
+        orchestrators: Mapping[str, OrchestratorFunction],
+        activities: Mapping[str, ActivityFunction],
+        entities: Mapping[str, EntityFunction],
+    ) -> None:
         self.orchestrators = orchestrators
         self.activities = activities
-
-
-def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations that can be resolved. Names imported only for type checkers can't be: those values stay plain JSON."""
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, AttributeError, TypeError, SyntaxError):
-        resolved: dict[str, Any] = {}
-        for name, annotation in getattr(function, "__annotations__", {}).items():
-            try:
-                alone = types.FunctionType(function.__code__, function.__globals__)
-                alone.__annotations__ = {name: annotation}
-                resolved.update(typing.get_type_hints(alone))
-            except (NameError, AttributeError, TypeError, SyntaxError):
-                continue
-        return resolved
-
-
-def _return_type(function: Callable[..., Any]) -> object:
-    """What callers get: of a generator function its return value, of a coroutine function what it returns."""
-    annotation = _annotations(function).get("return")
-    origin = typing.get_origin(annotation)
-    if annotation is type(None):
-        return None
-    if inspect.isgeneratorfunction(function):
-        arguments = typing.get_args(annotation)
-        return arguments[2] if origin is Generator and len(arguments) == 3 and arguments[2] is not type(None) else None
-    if origin in (Coroutine, Generator):
-        return None
-    return annotation
+        self.entities = entities

@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 class CommandError(PerdureError):
     """A command can't go on. The message is one line that names the remedy."""
 
-    code = "PD4202"
+    code = "PD4601"
 
     def __init__(self, message: str, exit_code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(message)

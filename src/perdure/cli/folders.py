@@ -7,7 +7,7 @@ import typer
 
 from perdure.cli.errors import CommandError, ExitCode
 
-FolderArgument = Annotated[Path, typer.Argument(metavar="[PATH]", help="The app's folder; by default the current one.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="PATH", help="The app's folder; by default the current one.")]
 
 
 def app_folder(path: Path) -> Path:

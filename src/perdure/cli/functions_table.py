@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from perdure.cli.printing import console, say_table
+from perdure.cli.printing import say
 from perdure.client.links import WEBHOOKS_PATH
 from perdure.host.model import (
     AsgiRoute,
@@ -19,12 +19,14 @@ from perdure.host.settings import HostSettings
 
 def show_functions(loaded: LoadedApp, settings: HostSettings, origin: str) -> None:
     """``origin`` is where the host listens, such as ``http://127.0.0.1:7071``."""
-    say_table(("FUNCTION", "KIND", "AT"), list(_rows(loaded, settings, origin)))
-    out = console()
-    out.print(f"\nManagement API  {origin}{WEBHOOKS_PATH}", markup=False)
-    out.print(f"Task hub        {settings.hub_name} in {settings.store}", markup=False)
-    out.print("Ctrl-C ends it.", markup=False)
-    out.file.flush()
+    # By hand: Rich would take longer to import than all of this takes.
+    rows = [("FUNCTION", "KIND", "AT"), *_rows(loaded, settings, origin)]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for name, kind, at in rows:
+        say(f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {at}".rstrip())
+    say(f"\nManagement API  {origin}{WEBHOOKS_PATH}")
+    say(f"Task hub        {settings.hub_name} in {settings.store}")
+    say("Ctrl-C ends it.", flush=True)
 
 
 def _rows(loaded: LoadedApp, settings: HostSettings, origin: str) -> Iterator[tuple[str, str, str]]:
@@ -35,6 +37,8 @@ def _rows(loaded: LoadedApp, settings: HostSettings, origin: str) -> Iterator[tu
         yield name, "orchestrator", ""
     for name in sorted(function.name for function in loaded.functions.activities.values()):
         yield name, "activity", ""
+    for name in sorted(function.name for function in loaded.functions.entities.values()):
+        yield name, "entity", ""
 
 
 def _reach(function: TriggeredFunction, settings: HostSettings, origin: str) -> tuple[str, str]:

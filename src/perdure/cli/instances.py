@@ -244,7 +244,7 @@ def restart(
 
 @instances.command("purge")
 def purge(
-    instance_ids: Annotated[list[str] | None, typer.Argument(metavar="[INSTANCE_ID]...", help="These; or use filters.")] = None,
+    instance_ids: Annotated[list[str] | None, typer.Argument(metavar="INSTANCE_ID", help="These; or use filters.")] = None,
     status: StatusOption = None,
     name: NameOption = None,
     prefix: PrefixOption = None,

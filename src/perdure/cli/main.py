@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, NoReturn
 
 try:
@@ -56,7 +57,7 @@ _add_commands()
 
 def main() -> None:
     """Runs the command line; ends the process with an ``ExitCode``."""
-    _end(app)
+    _end(partial(app, prog_name="perdure"))
 
 
 def _end(command: Callable[[], object]) -> NoReturn:

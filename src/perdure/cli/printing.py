@@ -21,9 +21,11 @@ def console() -> "Console":
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 10_000)
 
 
-def say(text: str) -> None:
-    """One line of standard output."""
+def say(text: str, *, flush: bool = False) -> None:
+    """One line of standard output; ``flush`` where somebody waits for it."""
     sys.stdout.write(f"{text}\n")
+    if flush:
+        sys.stdout.flush()
 
 
 def tell(text: str) -> None:

@@ -5,7 +5,15 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from perdure.client.local import DurableClient
-from perdure.client.models import DurableOrchestrationStatus, InstancePage, PurgeHistoryResult
+from perdure.client.models import (
+    CleanEntityStorageResult,
+    DurableOrchestrationStatus,
+    EntityPage,
+    EntityStateResponse,
+    InstancePage,
+    PurgeHistoryResult,
+)
+from perdure.core.entity_id import EntityId
 from perdure.core.messages import ReusePolicy
 from perdure.core.status import OrchestrationRuntimeStatus
 
@@ -147,3 +155,50 @@ class BlockingClient:
     ) -> PurgeHistoryResult:
         """See ``DurableClient.purge_instance_history_by``."""
         return self._run(self._client.purge_instance_history_by(created_time_from, created_time_to, runtime_status))
+
+    def signal_entity(
+        self,
+        entityId: EntityId | str,  # noqa: N803 - as in azure-functions-durable
+        operation_name: str,
+        operation_input: Any = None,
+        *,
+        signal_time: datetime | timedelta | None = None,
+    ) -> None:
+        """See ``DurableClient.signal_entity``."""
+        self._run(self._client.signal_entity(entityId, operation_name, operation_input, signal_time=signal_time))
+
+    def read_entity_state(
+        self,
+        entityId: EntityId | str,  # noqa: N803 - as in azure-functions-durable
+        expected_type: Any = None,
+    ) -> EntityStateResponse:
+        """See ``DurableClient.read_entity_state``."""
+        return self._run(self._client.read_entity_state(entityId, expected_type))
+
+    def list_entities(
+        self,
+        name: str | None = None,
+        *,
+        last_operation_from: datetime | None = None,
+        last_operation_to: datetime | None = None,
+        fetch_state: bool = False,
+        page_size: int = 100,
+        continuation_token: str | None = None,
+    ) -> EntityPage:
+        """See ``DurableClient.list_entities``."""
+        return self._run(
+            self._client.list_entities(
+                name,
+                last_operation_from=last_operation_from,
+                last_operation_to=last_operation_to,
+                fetch_state=fetch_state,
+                page_size=page_size,
+                continuation_token=continuation_token,
+            )
+        )
+
+    def clean_entity_storage(
+        self, remove_empty_entities: bool = True, release_orphaned_locks: bool = True
+    ) -> CleanEntityStorageResult:
+        """See ``DurableClient.clean_entity_storage``."""
+        return self._run(self._client.clean_entity_storage(remove_empty_entities, release_orphaned_locks))

@@ -11,6 +11,13 @@ import msgspec
 from perdure.core.codec import decode_segment
 from perdure.core.events import (
     AnyEvent,
+    EntityLockGranted,
+    EntityLockRequested,
+    EntityOperationCalled,
+    EntityOperationCompleted,
+    EntityOperationFailed,
+    EntityOperationSignaled,
+    EntityUnlockSent,
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
@@ -33,17 +40,19 @@ from perdure.core.failures import FailureDetails
 from perdure.core.times import from_us
 from perdure.store.contract import Segment
 
+_Opening = TaskScheduled | SubOrchestrationInstanceCreated | TimerCreated | EntityOperationCalled | EntityLockRequested
+
 
 def project(segments: Sequence[Segment], *, show_input: bool, show_output: bool) -> list[dict[str, Any]]:
     """The entries of a history, oldest first. Work that is still open has no entry, as in Durable Functions."""
     entries: list[dict[str, Any]] = []
-    opened: dict[int, tuple[str, TaskScheduled | SubOrchestrationInstanceCreated | TimerCreated]] = {}
+    opened: dict[int, tuple[str, _Opening]] = {}
     for segment in segments:
         time = ""
         for event in decode_segment(segment.events):
             if isinstance(event, OrchestratorStarted):
                 time = from_us(event.at).isoformat().replace("+00:00", "Z")
-            elif isinstance(event, TaskScheduled | SubOrchestrationInstanceCreated | TimerCreated):
+            elif isinstance(event, _Opening):
                 opened[event.task_id] = (time, event)
             elif not isinstance(event, TimerCanceled):
                 entries.append(
@@ -54,7 +63,7 @@ def project(segments: Sequence[Segment], *, show_input: bool, show_output: bool)
 
 def _fields(
     event: AnyEvent,
-    opened: dict[int, tuple[str, TaskScheduled | SubOrchestrationInstanceCreated | TimerCreated]],
+    opened: dict[int, tuple[str, _Opening]],
     show_input: bool,
     show_output: bool,
 ) -> dict[str, Any]:
@@ -70,6 +79,17 @@ def _fields(
             return (
                 {"FireAt": from_us(timer.fire_at).isoformat().replace("+00:00", "Z")} if isinstance(timer, TimerCreated) else {}
             )
+        case EntityOperationCompleted():
+            return _scheduling(opened, event.task_id, show_input) | _payload("Result", event.result, show_output)
+        case EntityOperationFailed():
+            return _scheduling(opened, event.task_id, show_input) | _failure(event.failure)
+        case EntityOperationSignaled():
+            return {"EntityId": event.entity, "Operation": event.operation} | _payload("Input", event.input, show_input)
+        case EntityLockGranted():
+            opened.pop(event.task_id, None)
+            return {"LockSet": list(event.lock_set)}
+        case EntityUnlockSent():
+            return {"EntityId": event.entity}
         case EventRaised():
             return {"Name": event.name} | _payload("Input", event.input, show_input)
         case ExecutionSuspended() | ExecutionResumed() | ExecutionTerminated() | ExecutionRewound():
@@ -82,13 +102,16 @@ def _fields(
 
 
 def _scheduling(
-    opened: dict[int, tuple[str, TaskScheduled | SubOrchestrationInstanceCreated | TimerCreated]],
+    opened: dict[int, tuple[str, _Opening]],
     task_id: int,
     show_input: bool,
 ) -> dict[str, Any]:
     time, action = opened.pop(task_id)
-    if isinstance(action, TimerCreated):
+    if isinstance(action, TimerCreated | EntityLockRequested):
         return {}
+    if isinstance(action, EntityOperationCalled):
+        called = {"ScheduledTime": time, "EntityId": action.entity, "Operation": action.operation}
+        return called | _payload("Input", action.input, show_input)
     return {"ScheduledTime": time, "FunctionName": action.name} | _payload("Input", action.input, show_input)
 
 

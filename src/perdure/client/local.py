@@ -9,11 +9,21 @@ from typing import Any
 
 import msgspec
 
+from perdure.client import entities
 from perdure.client.history import project
-from perdure.client.models import DurableOrchestrationStatus, InstancePage, PurgeHistoryResult
+from perdure.client.models import (
+    CleanEntityStorageResult,
+    DurableOrchestrationStatus,
+    EntityPage,
+    EntityStateResponse,
+    InstancePage,
+    PurgeHistoryResult,
+)
 from perdure.core import features
 from perdure.core.codec import decode_segment
 from perdure.core.context import function_name
+from perdure.core.entity_calls import moment_us
+from perdure.core.entity_id import EntityId, entity_id, is_entity
 from perdure.core.events import (
     EventRaised,
     ExecutionCompleted,
@@ -109,7 +119,7 @@ class DurableClient:
         self, instance_id: str, show_history: bool = False, show_history_output: bool = False, show_input: bool = False
     ) -> DurableOrchestrationStatus:
         """The instance's status; a falsy one if there is no such instance."""
-        record = await self._queries.get(instance_id, with_payloads=True)
+        record = await self._orchestration(instance_id)
         if record is None:
             return DurableOrchestrationStatus(instance_id)
         history = None
@@ -180,6 +190,7 @@ class DurableClient:
             id_prefix=instance_id_prefix or "",
             limit=page_size + 1,  # one more tells whether there is another page
             after=continuation_token or "",
+            entities=False,
             with_payloads=True,
         )
         records = await self._queries.list(query)
@@ -229,7 +240,7 @@ class DurableClient:
             future = waiters.wait(instance_id)
             try:
                 if not self._engine.is_running(instance_id):
-                    record = await self._queries.get(instance_id, with_payloads=True)
+                    record = await self._orchestration(instance_id)
                     if record is None:
                         raise InstanceNotFoundError(f"there is no instance '{instance_id}'")
                     if record.row.status in TERMINAL_STATUSES:
@@ -319,7 +330,7 @@ class DurableClient:
             OrchestratorNotRegisteredError: the app has no orchestrator of its name any more.
             CommitFailedError: the store failed; the outcome is unknown.
         """
-        record = await self._queries.get(instance_id, with_payloads=True)
+        record = await self._orchestration(instance_id)
         if record is None or (started := _execution_started(record)) is None:
             raise InstanceNotFoundError(f"there is no instance '{instance_id}' that could be started again")
         text = started.input
@@ -336,6 +347,8 @@ class DurableClient:
             InstanceRunningError: it has not ended.
             CommitFailedError: the store failed; the outcome is unknown.
         """
+        if is_entity(instance_id):
+            return PurgeHistoryResult(0)  # it has no history; its operation ``delete`` is what ends it
         try:
             await self._engine.purge(instance_id)
         except InstanceNotFoundError:
@@ -360,13 +373,106 @@ class DurableClient:
             deleted += sum(results)
         return PurgeHistoryResult(deleted)
 
+    # --- entities -------------------------------------------------------------------------------------------------
+
+    async def signal_entity(
+        self,
+        entityId: EntityId | str,  # noqa: N803 - as in azure-functions-durable
+        operation_name: str,
+        operation_input: Any = None,
+        *,
+        signal_time: datetime | timedelta | None = None,
+    ) -> None:
+        """Sends an operation to an entity. Returns once it can't get lost, and usually before its outcome is known.
+
+        Args:
+            entityId: whom to tell.
+            operation_name: what it shall do.
+            operation_input: with what; anything that serializes to JSON.
+            signal_time: not before then: a moment (naive means UTC), or how long from now.
+
+        Raises:
+            EntityNotRegisteredError: the app has no entity of that name.
+            InvalidEntityIdError: ``entityId`` isn't one.
+            SerializationError, PayloadTooLargeError: the input can't be stored.
+            CommitFailedError: the store failed; the outcome is unknown.
+        """
+        due = None if signal_time is None else moment_us(signal_time, self._clock.now_us())
+        await entities.signal(self._engine, self._functions, entity_id(entityId), operation_name, operation_input, due)
+
+    async def read_entity_state(
+        self,
+        entityId: EntityId | str,  # noqa: N803 - as in azure-functions-durable
+        expected_type: Any = None,
+    ) -> EntityStateResponse:
+        """The entity's state, as the operations that are durable have left it.
+
+        Raises:
+            InvalidEntityIdError: ``entityId`` isn't one.
+            DeserializationError: the state doesn't fit ``expected_type``.
+        """
+        return await entities.read_state(self._queries, self._engine.converter, entity_id(entityId), expected_type)
+
+    async def list_entities(
+        self,
+        name: str | None = None,
+        *,
+        last_operation_from: datetime | None = None,
+        last_operation_to: datetime | None = None,
+        fetch_state: bool = False,
+        page_size: int = 100,
+        continuation_token: str | None = None,
+    ) -> EntityPage:
+        """One page of the entities that exist, ordered by id. A page may be shorter than asked for, and yet not be the last.
+
+        Args:
+            name: those of this name only.
+            last_operation_from: not changed before then.
+            last_operation_to: not changed after then.
+            fetch_state: also give their states.
+            page_size: at most so many.
+            continuation_token: of the page before.
+        """
+        return await entities.list_page(
+            self._queries,
+            self._engine.converter,
+            name=name,
+            last_operation_from=last_operation_from,
+            last_operation_to=last_operation_to,
+            fetch_state=fetch_state,
+            page_size=page_size,
+            continuation_token=continuation_token,
+        )
+
+    async def clean_entity_storage(
+        self, remove_empty_entities: bool = True, release_orphaned_locks: bool = True
+    ) -> CleanEntityStorageResult:
+        """Releases entities that are locked by orchestrations that don't exist any more.
+
+        Args:
+            remove_empty_entities: without effect: an entity without state leaves nothing behind that could be removed.
+            release_orphaned_locks: whether to release locks. Perdure does so by itself whenever an orchestration ends; this
+                is for what was left by a restored backup, for example.
+
+        Raises:
+            CommitFailedError: the store failed; the outcome is unknown.
+        """
+        if not release_orphaned_locks:
+            return CleanEntityStorageResult(0, 0)
+        return await entities.release_orphaned_locks(self._engine, self._queries)
+
     async def _purge_if_ended(self, instance_id: str) -> int:
         try:
             return (await self.purge_instance_history(instance_id)).instances_deleted
         except InstanceRunningError:
             return 0  # its id was used again meanwhile
 
+    async def _orchestration(self, instance_id: str) -> InstanceRecord | None:
+        return None if is_entity(instance_id) else await self._queries.get(instance_id, with_payloads=True)
+
     async def _send(self, instance_id: str, event: IncomingEvent) -> None:
+        if is_entity(instance_id):
+            raise InstanceNotFoundError(f"'{instance_id}' is an entity, not an orchestration; it takes signals only")
         await self._engine.send(Message(instance_id, event))
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from perdure.core.entity_id import EntityId
 from perdure.core.failures import FailureDetails
 from perdure.core.status import TERMINAL_STATUSES, OrchestrationRuntimeStatus
 
@@ -52,3 +53,43 @@ class InstancePage:
     instances: list[DurableOrchestrationStatus]
     continuation_token: str | None
     """What the call for the next page takes; ``None`` on the last one. Only the client that made it can read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityStateResponse:
+    """The state of an entity, if it exists."""
+
+    entity_exists: bool
+    entity_state: Any
+
+
+@dataclass(frozen=True, slots=True)
+class EntityStatus:
+    """One entity, as a list shows it."""
+
+    entity_id: EntityId
+    last_operation_time: datetime
+    """When it was last changed."""
+    state: Any
+    """``None`` where it wasn't asked for."""
+    locked_by: str | None
+    """The orchestration that has it in a critical section."""
+    backlog: int
+    """Operations that wait for the end of that critical section."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityPage:
+    """Part of a list of entities."""
+
+    entities: list[EntityStatus]
+    continuation_token: str | None
+    """What the call for the next page takes; ``None`` on the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CleanEntityStorageResult:
+    """What a clean-up did."""
+
+    empty_entities_removed: int
+    orphaned_locks_released: int

@@ -10,8 +10,8 @@ from typing import Any, TypeVar, cast, overload
 from uuid import UUID
 
 from perdure.core.code import durable_tasks
-from perdure.core.durable_http import HTTP_ACTIVITY, HttpTask, http_request
 from perdure.core.critical_section import LockTask
+from perdure.core.durable_http import HTTP_ACTIVITY, HttpTask, http_request
 from perdure.core.entity_calls import EntityCalls
 from perdure.core.entity_id import EntityId, entity_id
 from perdure.core.errors import PerdureError

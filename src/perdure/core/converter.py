@@ -50,7 +50,7 @@ class PayloadTooLargeError(PerdureError):
 
 
 class Converter(Protocol):
-    """What takes values to JSON text and back. ``JsonConverter`` is Perdure's own; functions written for another SDK bring theirs."""
+    """Takes values to JSON text and back. ``JsonConverter`` is Perdure's own; functions written for another SDK bring theirs."""
 
     def encode(self, value: object, what: str, name: str) -> str | None:
         """As ``JsonConverter.encode``, with its errors."""

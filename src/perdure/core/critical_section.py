@@ -40,9 +40,7 @@ class CriticalSection:
     async def __aenter__(self) -> "CriticalSection":
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
 
     def release(self) -> None:
@@ -57,7 +55,7 @@ class CriticalSection:
 
 
 class LockTask(LeafTask[CriticalSection]):
-    """The wait for a critical section: ``async with context.lock_entities(...)`` or ``with (yield context.lock_entities(...))``."""
+    """The wait for a critical section: ``async with`` it, or ``with (yield ...)`` it in a generator."""
 
     __slots__ = ("section",)
 
@@ -87,7 +85,5 @@ class LockTask(LeafTask[CriticalSection]):
     async def __aenter__(self) -> CriticalSection:
         return await self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.section.release()

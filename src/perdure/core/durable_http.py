@@ -5,7 +5,6 @@ Names and shapes are those of Durable Functions' ``CallHttpAsync``, so that any 
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -19,6 +18,7 @@ HTTP_ACTIVITY = "BuiltIn::HttpActivity"
 _DEFAULT_WAIT_US = 30_000_000
 """Between polls where the answer has no usable ``Retry-After``, as in Durable Functions."""
 _ACCEPTED = 202
+_HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 _HOST_KEY = "x-functions-key"
 _SECRETS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
@@ -132,14 +132,10 @@ def _wait_us(retry_after: str | None, now_us: int) -> int:
     if retry_after.strip().isdecimal():
         return int(retry_after) * 1_000_000
     try:
-        moment = parsedate_to_datetime(retry_after)
+        moment = datetime.strptime(retry_after, _HTTP_DATE).replace(tzinfo=UTC)
     except ValueError:
         return _DEFAULT_WAIT_US
-    return max(0, to_us(_aware(moment)) - now_us)
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return max(0, to_us(moment) - now_us)
 
 
 def _single(value: Any) -> str:
@@ -159,7 +155,7 @@ def _token_source(source: Any) -> Any:
     to_json = getattr(source, "to_json", None)
     if to_json is None:
         raise DurableHttpError(
-            f"token_source of call_http is a {type(source).__name__}. Pass a mapping such as {{'resource': 'https://...'}}, or an "
-            "object with to_json()."
+            f"token_source of call_http is a {type(source).__name__}. Pass a mapping such as {{'resource': 'https://...'}}, or "
+            "an object with to_json()."
         )
     return to_json()

@@ -7,7 +7,7 @@ without state, lock and waiting messages leaves nothing behind.
 import inspect
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -266,7 +266,9 @@ class Entity:
             self._lock = None
             self._take_waiting()
         elif self._waiting:
-            kept = [one for one in self._waiting if not isinstance(one, EntityLockRequested) or one.critical_section_id != section]
+            kept = [
+                one for one in self._waiting if not isinstance(one, EntityLockRequested) or one.critical_section_id != section
+            ]
             self._waiting = deque(kept)
 
     # --- operations -----------------------------------------------------------------------------------------------
@@ -283,13 +285,7 @@ class Entity:
         )
         token = current.set(context)
         try:
-            returned = function.call(context)
-            if inspect.iscoroutine(returned):
-                returned = _at_once(returned)
-            elif inspect.isgenerator(returned):
-                returned.close()
-                raise EntityWaitedError("an entity function can't yield; only orchestrators do. Return the result.")
-            state, result = context.outcome(returned)
+            state, result = context.outcome(_at_once(function.call(context)))
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is this operation's failure, nobody else's
             self._failed(operation, self._describe(error))
             return
@@ -329,7 +325,7 @@ class Entity:
             return
         self._saved = saved
         if saved == _NOTHING:
-            turn.delete = True
+            turn.vacated = True
             self._stored = False
             self._measure(0)
             return
@@ -352,6 +348,10 @@ class Entity:
 _NOTHING = EntityStateSaved()
 
 
+def _asks_for(event: Operation | EntityLockRequested, section: str) -> bool:
+    return isinstance(event, EntityLockRequested) and event.critical_section_id == section
+
+
 def _due(signal: EntityOperationSignaled) -> int:
     return signal.scheduled_time or 0
 
@@ -362,17 +362,22 @@ def _sender(event: Operation | EntityLockRequested) -> str | None:
     return event.parent.instance_id if event.parent is not None else None
 
 
-def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What the coroutine returns.
+def _at_once(returned: Any) -> Any:
+    """What the operation returns, also if it is a coroutine.
 
     Raises:
-        EntityWaitedError: it awaits something that isn't there yet.
+        EntityWaitedError: it awaits something that isn't there yet, or yields.
     """
+    if inspect.isgenerator(returned):
+        returned.close()
+        raise EntityWaitedError("an entity function can't yield; only orchestrators do. Return the result.")
+    if not inspect.iscoroutine(returned):
+        return returned
     try:
-        awaited = coroutine.send(None)
+        awaited = returned.send(None)
     except StopIteration as stop:
         return stop.value
-    coroutine.close()
+    returned.close()
     raise EntityWaitedError(
         f"the operation awaited something ({type(awaited).__name__}). An entity runs one operation at a time and can't wait "
         "in between: let an orchestration or an activity wait, and signal the entity with the outcome."

@@ -222,12 +222,33 @@ class DurableEntityContext:
         return instance_id
 
     def schedule_new_orchestration(
-        self, name: str | Callable[..., Any], input: Any = None, instance_id: str | None = None  # noqa: A002 - as in durabletask
+        self,
+        name: str | Callable[..., Any],
+        input: Any = None,
+        instance_id: str | None = None,  # noqa: A002 - as in durabletask
     ) -> str:
         """``start_new`` under the name that the durabletask SDK has for it."""
         return self.start_new(name, instance_id, input)
 
     # --- inside ---------------------------------------------------------------------------------------------------
+
+    @property
+    def has_input(self) -> bool:
+        """Whether the operation came with an input."""
+        return self._operation.input is not None
+
+    @property
+    def state_is_set(self) -> bool:
+        """Whether this operation has called ``set_state`` or deleted the state."""
+        return self._state_is_set
+
+    def argument(self, expected_type: Any) -> Any:
+        """The input for a parameter that has to have one; no input at all counts as null."""
+        return self._converter.decode(self._operation.input or "null", expected_type, "input of entity operation", self._name)
+
+    def text_of(self, value: Any) -> str | None:
+        """The JSON text that ``value`` would be stored as."""
+        return self._converter.encode(value, "state of entity", self.entity_id.name)
 
     def outcome(self, returned: object) -> tuple[str | None, str | None]:
         """The new state and the result, as JSON texts."""

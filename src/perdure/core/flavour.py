@@ -1,4 +1,4 @@
-"""The seam for orchestrators that were written for another SDK: same engine and history, but what they see is what that SDK shows."""
+"""The seam for orchestrators written for another SDK: same engine and history, but what they see is what that SDK shows."""
 
 from collections.abc import Callable
 from typing import Literal, Protocol

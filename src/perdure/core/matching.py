@@ -16,7 +16,6 @@ from perdure.core.events import (
     TimerCreated,
 )
 
-
 _ENTITY_ACTIONS = (EntityOperationCalled, EntityOperationSignaled, EntityLockRequested, EntityUnlockSent)
 
 

@@ -91,7 +91,7 @@ class Disposition(Enum):
 class Turn:
     """The outcome of one activation: what to store, what to tell other instances, and (sealed) what to do."""
 
-    __slots__ = ("at", "delete", "dispositions", "effects", "events", "messages", "projection_changed", "reset", "seq")
+    __slots__ = ("at", "dispositions", "effects", "events", "messages", "projection_changed", "reset", "seq", "vacated")
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -100,7 +100,7 @@ class Turn:
         """The segment; ``None`` where nothing happened."""
         self.reset = False
         """The segment begins a new generation; older ones are obsolete."""
-        self.delete = False
+        self.vacated = False
         """Nothing is left to keep of the instance; there is no segment then."""
         self.projection_changed = False
         self.messages: list[Message] = []

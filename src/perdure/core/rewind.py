@@ -13,6 +13,9 @@ from perdure.core.errors import EngineInvariantError
 from perdure.core.events import (
     ACTIONS,
     AnyEvent,
+    EntityOperationCalled,
+    EntityOperationCompleted,
+    EntityOperationFailed,
     ExecutionCompleted,
     ExecutionRewound,
     ExecutionStarted,
@@ -23,26 +26,38 @@ from perdure.core.events import (
     TaskFailed,
 )
 from perdure.core.messages import Message
-from perdure.core.orchestration import message_to_parent
+from perdure.core.orchestration import message_to_entity, message_to_parent
 from perdure.core.state import InstanceState
 
-_NOT_AGAIN = (OrchestratorStarted, TaskFailed, SubOrchestrationInstanceFailed, ExecutionRewound, *ACTIONS)
+_NOT_AGAIN = (
+    OrchestratorStarted,
+    TaskFailed,
+    SubOrchestrationInstanceFailed,
+    EntityOperationFailed,
+    ExecutionRewound,
+    *ACTIONS,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Rewound:
-    """What a rewind leaves: the number of turns that stay, the events to take again, and what to tell sub-orchestrations."""
+    """What a rewind leaves: the number of turns that stay, the events to take again, and what to tell others."""
 
     kept_turns: int
     again: Sequence[IncomingEvent]
-    to_children: Sequence[Message]
+    messages: Sequence[Message]
+    """To sub-orchestrations that are still open, and to entities whose answers are missing."""
 
 
-def rewind(turns: Sequence[Sequence[AnyEvent]], asked: ExecutionRewound) -> Rewound:
+def rewind(instance_id: str, turns: Sequence[Sequence[AnyEvent]], asked: ExecutionRewound) -> Rewound | None:
     """Plans the rewind of a failed instance, given the events of all its turns.
 
     Open sub-orchestrations are told too: a failed one rewinds, and one that has ended meanwhile reports its end again, because
-    its report found the caller failed.
+    its report found the caller failed. Entities don't keep what they have answered: they are called again.
+
+    Returns:
+        ``None`` where it can't be: the instance stood in a critical section. Its entities belong to others since it failed, so
+        going on as if it still had them would break the promise of the section.
     """
     kept = turns[:-1]
     again = [event for event in turns[-1] if not isinstance(event, _NOT_AGAIN)]
@@ -50,10 +65,16 @@ def rewind(turns: Sequence[Sequence[AnyEvent]], asked: ExecutionRewound) -> Rewo
     for turn in kept:
         for event in turn:
             state.fold(event)
-    children = [
-        Message(work.instance_id, asked) for work in state.open_work.values() if isinstance(work, SubOrchestrationInstanceCreated)
-    ]
-    return Rewound(len(kept), again, children)  # type: ignore[arg-type]
+    if state.critical_section is not None:
+        return None
+    answered = {event.task_id for event in again if isinstance(event, EntityOperationCompleted)}
+    messages: list[Message] = []
+    for work in state.open_work.values():
+        if isinstance(work, SubOrchestrationInstanceCreated):
+            messages.append(Message(work.instance_id, asked))
+        elif isinstance(work, EntityOperationCalled) and work.task_id not in answered and state.started is not None:
+            messages.append(message_to_entity(instance_id, state.started, work))
+    return Rewound(len(kept), again, messages)  # type: ignore[arg-type]
 
 
 def report_of_end(turns: Sequence[Sequence[AnyEvent]]) -> Message | None:

@@ -7,8 +7,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from perdure.core.converter import JsonConverter
-from perdure.core.effects import CancelActivities, DispatchActivity, Effect, InstanceEnded
-from perdure.core.events import TaskCompleted, TaskFailed
+from perdure.core.effects import CancelActivities, DispatchActivity, Effect, EntityOperationLost, InstanceEnded
+from perdure.core.events import EntityStateSaved, TaskCompleted, TaskFailed
 from perdure.core.functions import Functions
 from perdure.core.messages import Message
 from perdure.core.state import InstanceState
@@ -81,10 +81,10 @@ class Engine:
         """Instances in memory."""
         return len(self._loop.sessions)
 
-    def live_state(self, instance_id: str) -> InstanceState | None:
+    def live_state(self, instance_id: str) -> InstanceState | EntityStateSaved | None:
         """What memory says of a hydrated instance, to look at; ``None`` where it isn't hydrated."""
         session = self._loop.sessions.get(instance_id)
-        return session.instance.state if session is not None else None
+        return session.instance.durable if session is not None else None
 
     async def start(self) -> None:
         """Opens the store, takes its partitions, and gets everything going that history says is open.
@@ -270,6 +270,8 @@ class Engine:
             case InstanceEnded():
                 self._hooks.instance_ended(effect.instance_id, effect.name, effect.status, effect.error)
                 self.waiters.ended(effect.instance_id, batch.ended[effect.instance_id])
+            case EntityOperationLost():
+                self._hooks.entity_operation_lost(effect.instance_id, effect.operation, effect.error, effect.traceback)
 
     # --- failure and recovery -------------------------------------------------------------------------------------
 
@@ -330,7 +332,7 @@ class Engine:
         held.update(outcome_keys(self._loop.waiting))
         self._held = held
         self._recovery = recovery
-        self._loop.post(inbox)
+        self._loop.take_up(inbox)
         return recovery
 
     def _go_on(self, recovery: Recovery | None) -> None:

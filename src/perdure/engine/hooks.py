@@ -8,7 +8,10 @@ class EngineHooks:
         """An instance reached a terminal status, durably."""
 
     def orchestrator_missing(self, instance_id: str, name: str) -> None:
-        """An instance was hydrated whose orchestrator isn't registered; what arrives for it is recorded, nothing is run."""
+        """An instance was hydrated whose function isn't registered; what arrives for it is recorded, nothing is run."""
+
+    def entity_operation_lost(self, instance_id: str, operation: str, error: str, traceback: str | None) -> None:
+        """An operation failed that was signaled to an entity, so that nobody waits for its outcome. What it did is undone."""
 
     def blocked(self, instance_id: str, name: str, seconds: float, stack: str) -> None:
         """An orchestrator's turn takes so long that it holds everybody up; ``stack`` shows where it stands."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from perdure.core.effects import DispatchActivity
-from perdure.core.orchestration import Orchestration, open_activities
+from perdure.core.hydrated import Hydrated
 from perdure.core.status import TERMINAL_STATUSES
 from perdure.engine.hooks import EngineHooks
 from perdure.engine.replaying import replay
@@ -35,7 +35,7 @@ class Hydrator:
     def __init__(
         self,
         store: HubStore,
-        make: Callable[[str, int], Orchestration],
+        make: Callable[[str, int], Hydrated],
         hooks: EngineHooks,
         watchdog: Watchdog,
         *,
@@ -103,7 +103,7 @@ class Hydrator:
         self.replay(session, stored.segments, row.custom_status)
         if not session.instance.registered:
             self._hooks.orchestrator_missing(instance_id, row.name)
-        self._hydrated(instance_id, open_activities(instance_id, session.instance.state))
+        self._hydrated(instance_id, session.instance.open_activities())
         return session
 
     def replay(self, session: Session, segments: Sequence[Segment], custom_status: str | None) -> None:

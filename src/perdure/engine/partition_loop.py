@@ -6,22 +6,33 @@ can't be (too many rounds, or the recipient has to be loaded first) are written 
 
 import asyncio
 import linecache
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain, count
 
 import msgspec
 
 from perdure.core.codec import decode_segment
 from perdure.core.converter import JsonConverter
 from perdure.core.effects import DispatchActivity, Effect, Sealed
+from perdure.core.entity import Entity
+from perdure.core.entity_id import is_entity
 from perdure.core.errors import PerdureError
-from perdure.core.events import ExecutionRewound, ExecutionStarted, ExecutionTerminated, SubOrchestrationInstanceFailed
+from perdure.core.events import (
+    EntityLockGranted,
+    ExecutionRewound,
+    ExecutionStarted,
+    ExecutionTerminated,
+    SubOrchestrationInstanceFailed,
+)
 from perdure.core.failures import failure_from_exception
 from perdure.core.functions import Functions
+from perdure.core.hydrated import Hydrated
 from perdure.core.ids import partition_of
 from perdure.core.messages import Message, ReusePolicy
-from perdure.core.orchestration import Disposition, Orchestration, Turn, open_activities
+from perdure.core.orchestration import Disposition, Orchestration, Turn, releases
 from perdure.core.rewind import Rewound, report_of_end, rewind
 from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.core.times import duration_us
@@ -43,6 +54,8 @@ from perdure.store.contract import HubStore, InstanceRecord, InstanceRow, Segmen
 
 _ROUNDS = 50
 """Rounds of messages between instances within one batch; a ping-pong without end must not keep a commit from being written."""
+_MAX_GATHERED = 5000
+"""Messages in one round. An entity takes all of its own in one turn, which must not hold up the others for long."""
 _REPLACING = frozenset({ReusePolicy.ONLY_IF_TERMINAL, ReusePolicy.REPLACE})
 """Policies that let a start take the place of an instance that has ended."""
 
@@ -77,11 +90,12 @@ class PartitionLoop:
         self._passive = settings.passive
         self.sessions = Sessions(settings.max_sessions, settings.max_session_bytes, duration_us(settings.session_idle_timeout))
         self._queue: deque[Envelope] = deque()
+        self._postponed: deque[Envelope] = deque()
+        """Messages that found no turn in their own batch. They come first: later ones of their senders must not overtake them."""
+        self._hydrations = count()
         self._loading: dict[str, list[Envelope]] = {}
         self._ready: list[tuple[str, Found]] = []
-        self._hydrator = Hydrator(
-            store, self._orchestration, hooks, watchdog, hydrated=hydrated, ready=self._found, failed=failed
-        )
+        self._hydrator = Hydrator(store, self._make, hooks, watchdog, hydrated=hydrated, ready=self._found, failed=failed)
         self._scheduled = False
         self.paused = True
         """While the engine starts or recovers, envelopes only queue up."""
@@ -91,12 +105,17 @@ class PartitionLoop:
     @property
     def queued(self) -> int:
         """Envelopes that wait for their turn."""
-        return len(self._queue)
+        return len(self._queue) + len(self._postponed)
 
     @property
     def waiting(self) -> Iterable[Envelope]:
         """Them, to look at."""
-        return self._queue
+        return chain(self._postponed, self._queue)
+
+    def take_up(self, envelopes: Iterable[Envelope]) -> None:
+        """Queues stored messages before everything else."""
+        self._postponed.extend(envelopes)
+        self._schedule()
 
     def post(self, envelopes: Iterable[Envelope]) -> None:
         """Queues envelopes; they are handled in this order, instance by instance."""
@@ -110,7 +129,7 @@ class PartitionLoop:
 
     async def drained(self) -> None:
         """Returns when nothing is left to handle, or while paused."""
-        while (self._queue or self._ready or self._loading) and not self.paused:  # noqa: ASYNC110 - the engine ends
+        while (self._queue or self._postponed or self._ready or self._loading) and not self.paused:  # noqa: ASYNC110 - the engine ends
             await asyncio.sleep(0.001)  # it may be the store that everybody waits for
 
     def take_all(self) -> list[Envelope]:
@@ -123,7 +142,8 @@ class PartitionLoop:
             if isinstance(found, Session):
                 found.close()
         self._ready = []
-        waiting.extend(self._queue)
+        waiting.extend(self.waiting)
+        self._postponed.clear()
         self._queue.clear()
         self.sessions.drop_all()
         return waiting
@@ -134,7 +154,7 @@ class PartitionLoop:
         return session is not None and not session.instance.ended
 
     def _schedule(self) -> None:
-        if (self._queue or self._ready) and not self._scheduled and not self.paused:
+        if (self._queue or self._postponed or self._ready) and not self._scheduled and not self.paused:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._run)
 
@@ -166,18 +186,27 @@ class PartitionLoop:
             if len(self._committer.batch.records) >= self._max_batch_turns:
                 break
         # What found no turn in this batch becomes durable with it and is handled in a later one.
-        self._queue.extend(local)
-        self._keep(local)
+        self._postpone(local)
 
     def _gather(self, local: list[Envelope]) -> dict[str, list[Envelope]]:
         groups: dict[str, list[Envelope]] = {}
+        postponed = self._postponed
+        if postponed:
+            self._postpone(local)
+            local = [postponed.popleft() for _ in range(min(len(postponed), _MAX_GATHERED))]
         for envelope in local:
             groups.setdefault(envelope.instance_id, []).append(envelope)
         queue = self._queue
-        while queue and len(groups) < self._max_batch_turns:
+        room = _MAX_GATHERED
+        while queue and room and len(groups) < self._max_batch_turns:
             envelope = queue.popleft()
+            room -= 1
             groups.setdefault(envelope.instance_id, []).append(envelope)
         return groups
+
+    def _postpone(self, envelopes: Iterable[Envelope]) -> None:
+        self._postponed.extend(envelopes)
+        self._keep(envelopes)
 
     def _keep(self, envelopes: Iterable[Envelope]) -> None:
         """Writes messages between instances to the outbox, if they aren't there."""
@@ -239,7 +268,7 @@ class PartitionLoop:
                 self.sessions.drop(instance_id)
                 self._without_session(instance_id, row, rest, local, now_us)
             else:
-                self._refuse(envelope, orchestration.state.status, local)
+                self._refuse(envelope, orchestration.status, local)
                 self._turns(instance_id, session, rest[1:], local, now_us)
             return
         if taken:
@@ -249,6 +278,11 @@ class PartitionLoop:
         self, instance_id: str, row: InstanceRow | None, envelopes: list[Envelope], local: list[Envelope], now_us: int
     ) -> None:
         """Envelopes for an instance that doesn't exist, or has ended (then ``row`` is its last)."""
+        if is_entity(instance_id):
+            session = Session(self._make(instance_id, now_us), self._partition(instance_id))
+            self.sessions.add(instance_id, session)
+            self._turns(instance_id, session, envelopes, local, now_us)
+            return
         batch = self._committer.batch
         for position, envelope in enumerate(envelopes):
             message = envelope.message
@@ -269,7 +303,7 @@ class PartitionLoop:
                 if row is None or message.reuse in _REPLACING:
                     self._start(instance_id, row, envelopes[position:], local, now_us)
                     return
-                self._refuse(envelope, OrchestrationRuntimeStatus(row.status), local)
+                self._refuse(envelope, row.status, local)
                 continue
             if row is not None and _goes_back(envelope, row):
                 waiting = self._loading.setdefault(instance_id, [])
@@ -278,6 +312,7 @@ class PartitionLoop:
                 self._hydrator.revisit(row)
                 return
             self._consume(envelope)
+            self._give_back(envelope, local)
             if envelope.reply is not None:
                 error = (
                     _finished(instance_id, row.status)
@@ -309,7 +344,7 @@ class PartitionLoop:
         if len(envelopes) > 1:
             self._turns(instance_id, session, envelopes[1:], local, now_us)
 
-    def _refuse(self, envelope: Envelope, status: OrchestrationRuntimeStatus | None, local: list[Envelope]) -> None:
+    def _refuse(self, envelope: Envelope, status: str, local: list[Envelope]) -> None:
         """A start, purge or rewind that can't be: tells the caller, or the parent orchestration."""
         self._consume(envelope)
         batch = self._committer.batch
@@ -346,24 +381,30 @@ class PartitionLoop:
         reset: bool = False,
         new_row: bool = False,
     ) -> None:
-        orchestration = session.instance
+        instance = session.instance
         watchdog = self._watchdog
         watchdog.turns += 1
         watchdog.current = session
         messages = [envelope.message for envelope in envelopes if envelope.message is not None]
-        turn = orchestration.turn(messages, now_us, idle=self._passive)
+        turn = instance.turn(messages, now_us, idle=self._passive)
         watchdog.current = None
         batch = self._committer.batch
         batch.partitions.add(session.partition)
-        if turn.events is not None:
+        if turn.events is not None or turn.vacated:
             self._stage(instance_id, session, turn, reset=reset, new_row=new_row)
+            self.sessions.used(instance_id, session, now_us)
+        elif turn.dispositions:
+            # An entity that was only asked: nothing to store, but there may be something to tell.
+            batch.effects.append(turn.effects)
             self.sessions.used(instance_id, session, now_us)
         self._arm(instance_id, session, turn, now_us)
         if turn.messages:
-            started = orchestration.started
+            prefix = instance.message_prefix(turn)
+            if new_row:  # the turn that failed had the same number, and its messages may still be on their way
+                prefix = f"{prefix}/again-{now_us}"
             for number, message in enumerate(turn.messages):
                 # Recovery reads messages in the order of their ids, which must be the order in which they were sent.
-                message_id = f"{started.execution_id}/{turn.seq:010d}/{number:06d}"
+                message_id = f"{prefix}/{number:06d}"
                 local.append(Envelope(message.instance_id, message, Origin.INSTANCE, message_id=message_id))
         dispositions = iter(turn.dispositions)
         for envelope in envelopes:
@@ -374,21 +415,32 @@ class PartitionLoop:
                 batch.outcomes.append(envelope)
             elif envelope.stored:
                 self._consume(envelope)
+            if disposition is not Disposition.ACCEPTED:
+                self._give_back(envelope, local)
             if envelope.reply is not None:
-                status = orchestration.state.status
-                error = _finished(instance_id, str(status)) if disposition is Disposition.FINISHED else None
+                error = _finished(instance_id, instance.status) if disposition is Disposition.FINISHED else None
                 batch.answers.append((envelope, error))
+
+    def _give_back(self, envelope: Envelope, local: list[Envelope]) -> None:
+        """A lock was granted to an orchestration that doesn't want it any more: nobody else would release the entities."""
+        event = envelope.message.event if envelope.message is not None else None
+        if isinstance(event, EntityLockGranted):
+            for number, message in enumerate(releases(event)):
+                message_id = f"{envelope.message_id}/{number:06d}"
+                local.append(Envelope(message.instance_id, message, Origin.INSTANCE, message_id=message_id))
 
     def _stage(self, instance_id: str, session: Session, turn: Turn, *, reset: bool, new_row: bool) -> None:
         batch = self._committer.batch
         row = None
         if turn.projection_changed or new_row:
             row = self._row(session)
-        assert turn.events is not None
-        segment = Segment(turn.seq, turn.at, turn.events)
-        batch.records.append(TurnRecord(instance_id=instance_id, segment=segment, row=row, reset=reset or turn.reset))
-        if row is not None and session.instance.ended:
-            batch.ended[instance_id] = InstanceRecord(row, turn.at, None, segment)
+        if turn.events is None:
+            batch.records.append(TurnRecord(instance_id=instance_id, vacate=True))
+        else:
+            segment = Segment(turn.seq, turn.at, turn.events)
+            batch.records.append(TurnRecord(instance_id=instance_id, segment=segment, row=row, reset=reset or turn.reset))
+            if row is not None and session.instance.ended:
+                batch.ended[instance_id] = InstanceRecord(row, turn.at, None, segment)
         batch.effects.append(turn.effects)
         batch.sessions.append(session)
         session.uncommitted += 1
@@ -400,31 +452,37 @@ class PartitionLoop:
             session.armed = None  # that entry has left the index, or is about to: it would do for no later timer
         elif not turn.projection_changed:
             return
-        wake_at = session.instance.state.wake_at
+        wake_at = session.instance.wake_at
         # Where a turn leaves something due, another one at the same state would do nothing either: it waits for its code.
         if wake_at is not None and wake_at != session.armed and (turn.events is not None or wake_at > now_us):
             session.armed = wake_at
             self._committer.batch.wakes.append((wake_at, instance_id))
 
     def _row(self, session: Session) -> InstanceRow:
-        orchestration = session.instance
-        started, state = orchestration.started, orchestration.state
+        instance = session.instance
+        started = instance.started
         return InstanceRow(
-            instance_id=orchestration.instance_id,
+            instance_id=instance.instance_id,
             partition=session.partition,
             execution_id=started.execution_id,
             generation=started.generation,
             name=started.name,
             version=started.version,
-            status=str(state.status),
-            created_at=orchestration.created_at,
-            custom_status=orchestration.custom_status,
+            status=instance.status,
+            created_at=instance.created_at,
+            custom_status=instance.custom_status,
             tags=started.tags,
             parent_id=started.parent.instance_id if started.parent is not None else None,
-            pending=0 if orchestration.ended else state.pending,
-            wake_at=state.wake_at,
-            first_seq=orchestration.first_seq,
+            pending=instance.pending,
+            wake_at=instance.wake_at,
+            first_seq=instance.first_seq,
         )
+
+    def _make(self, instance_id: str, created_at: int) -> Hydrated:
+        if not is_entity(instance_id):
+            return self._orchestration(instance_id, created_at)
+        sender = f"{self._clock.now_us():016x}{next(self._hydrations):08x}{os.urandom(4).hex()}"
+        return Entity(instance_id, self._functions, self._converter, created_at, sender, _describe)
 
     def _orchestration(self, instance_id: str, created_at: int) -> Orchestration:
         return Orchestration(instance_id, self._functions, self._converter, created_at, _describe)
@@ -461,15 +519,21 @@ class PartitionLoop:
         asked = envelope.message.event
         assert isinstance(asked, ExecutionRewound)
         turns = [decode_segment(segment.events) for segment in segments]
-        if row.status == OrchestrationRuntimeStatus.Failed:
-            self._rewind(instance_id, row, segments, rewind(turns, asked), envelope, local, now_us)
+        failed = row.status == OrchestrationRuntimeStatus.Failed
+        plan = rewind(instance_id, turns, asked) if failed else None
+        if plan is not None:
+            self._rewind(instance_id, row, segments, plan, envelope, local, now_us)
             session = self.sessions.get(instance_id)
             assert session is not None
             if len(envelopes) > 1:
                 self._turns(instance_id, session, envelopes[1:], local, now_us)
             return
-        # It ended well (or was terminated) while its caller had failed: it reports that again.
+        # It ended well (or was terminated, or can't go back) while its caller had failed: it reports that again.
         self._consume(envelope)
+        if envelope.reply is not None:
+            self._committer.batch.answers.append((envelope, _stays_failed(instance_id)))
+            self._without_session(instance_id, row, envelopes[1:], local, now_us)
+            return
         report = report_of_end(turns)
         if report is not None:
             message_id = f"{row.execution_id}/again/{now_us}"
@@ -494,21 +558,22 @@ class PartitionLoop:
         batch = self._committer.batch
         for number, segment in enumerate(kept):
             batch.records.append(TurnRecord(instance_id=instance_id, segment=segment, reset=not number))
-        open_before = {work.task_id for work in open_activities(instance_id, session.instance.state)}
+        open_before = {work.task_id for work in session.instance.open_activities()}
         again = [Envelope(instance_id, Message(instance_id, event), Origin.TIMER) for event in plan.again]
         again.insert(0, envelope)  # first, since what follows may end the instance at once
         self._turn(instance_id, session, again, local, now_us, reset=not kept, new_row=True)
-        still_open = open_activities(instance_id, session.instance.state)
+        still_open = session.instance.open_activities()
         effects: list[Effect] = [work for work in still_open if work.task_id in open_before]
         batch.effects.append(Sealed(effects))
-        for number, message in enumerate(plan.to_children):
+        for number, message in enumerate(plan.messages):
             message_id = f"{row.execution_id}/rewind/{now_us}/{number:06d}"
             local.append(Envelope(message.instance_id, message, Origin.INSTANCE, message_id=message_id))
 
     def repost(self, instance_ids: Iterable[str]) -> None:
         """The batch that messages for these instances waited for is durable."""
         for instance_id in instance_ids:
-            self.post(self._loading.pop(instance_id, ()))
+            self._postponed.extendleft(reversed(self._loading.pop(instance_id, [])))
+        self._schedule()
 
 
 _describe = partial(failure_from_exception, source_line=linecache.getline)
@@ -527,3 +592,10 @@ def _goes_back(envelope: Envelope, row: InstanceRow) -> bool:
 
 def _finished(instance_id: str, status: str) -> InstanceFinishedError:
     return InstanceFinishedError(f"instance '{instance_id}' has ended; its status is {status}")
+
+
+def _stays_failed(instance_id: str) -> InstanceFinishedError:
+    return InstanceFinishedError(
+        f"instance '{instance_id}' can't be rewound: it failed inside of a critical section. Its entities were released then and "
+        "may have changed since, so that it can't go on from there. Start it again instead."
+    )

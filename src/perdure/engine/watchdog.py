@@ -49,6 +49,5 @@ class Watchdog:
                 stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
                 if self.turns == turn and self.current is current:
                     reported = turn
-                    orchestration = current.instance
-                    started = orchestration.state.started
-                    self._report(orchestration.instance_id, started.name if started else "", ticks * period, stack)
+                    instance = current.instance
+                    self._report(instance.instance_id, instance.name, ticks * period, stack)

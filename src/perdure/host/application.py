@@ -28,7 +28,6 @@ from perdure.host.settings import HostSettings
 from perdure.host.triggers.app_settings import expand
 from perdure.host.triggers.http import HttpFunctions, HttpOptions
 from perdure.host.triggers.invoke import Invoker
-from perdure.host.triggers.queue import QueueListener, QueueOptions, Queues
 from perdure.host.triggers.timer import Timers
 from perdure.host.triggers.warmup import warm_up
 from perdure.hub import TaskHub
@@ -36,6 +35,7 @@ from perdure.store.contract import HubStore
 
 if TYPE_CHECKING:
     from perdure.host.loopback import LoopbackListener
+    from perdure.host.triggers.queue import QueueListener, Queues
 
 
 class OtherTaskHubError(PerdureError):
@@ -83,7 +83,7 @@ class Application:
         self._started_at = 0.0
         self.base_url = "http://localhost"
         """How callers reach the host, where no request tells: for functions that timers and queues run."""
-        self._queues = Queues(_queue_options(settings), self._app_settings)
+        self._queues = _queues(loaded, settings, self._app_settings)
         self._invoker = Invoker(
             self, self._queues, folder=loaded.folder, threads=settings.max_activity_threads, timeout=settings.function_timeout
         )
@@ -92,7 +92,7 @@ class Application:
         self._listeners: list[QueueListener] = [
             self._queues.listener(function, function.trigger, self._invoker)
             for function in loaded.triggered
-            if isinstance(function.trigger, QueueTrigger)
+            if self._queues is not None and isinstance(function.trigger, QueueTrigger)
         ]
         self._check_hubs()
         engine_settings = settings.engine()
@@ -122,7 +122,7 @@ class Application:
         """Opens the hub and starts all triggers; warm-up functions have run when it returns.
 
         Raises:
-            HubInUseError, StoreUnavailableError, SchemaTooNewError: the hub can't be opened.
+            HubInUseError, StoreUnavailableError, SchemaTooNewError: the hub can't be opened; it can be tried again.
         """
         self._loop = asyncio.get_running_loop()
         self._started_at = time.monotonic()
@@ -136,6 +136,10 @@ class Application:
             await self._loopback.start(Starlette(routes=routes))
         try:
             await self.hub.start()
+        except BaseException:
+            await self._end_loopback()
+            raise
+        try:
             await self._timers.start(self.hub.client)
             await self._http.start()
             await warm_up(self._triggered, self._invoker)
@@ -152,9 +156,14 @@ class Application:
         await self.hub.close()
         self._invoker.close()
         await self._http_calls.close()
-        await self._queues.close()
+        if self._queues is not None:
+            await self._queues.close()
+        await self._end_loopback()
+
+    async def _end_loopback(self) -> None:
         if self._loopback is not None:
             await self._loopback.stop()
+            self._loopback = None
 
     def client(self, parameter: ClientParameter, *, blocking: bool, base_url: str | None) -> object:
         """What a client parameter gets: see ``invoke.Clients``."""
@@ -238,8 +247,16 @@ def _http_options(settings: HostSettings) -> HttpOptions:
     )
 
 
-def _queue_options(settings: HostSettings) -> QueueOptions:
-    return QueueOptions(
+def _queues(loaded: LoadedApp, settings: HostSettings, app_settings: Mapping[str, str]) -> "Queues | None":
+    """What sends and receives messages, if any function has to do with queues."""
+    if not any(
+        isinstance(function.trigger, QueueTrigger) or any(output.kind == "queue" for output in function.outputs)
+        for function in loaded.triggered
+    ):
+        return None
+    from perdure.host.triggers.queue import QueueOptions, Queues
+
+    options = QueueOptions(
         batch_size=settings.queue_batch_size,
         new_batch_threshold=settings.queue_new_batch_threshold,
         max_dequeue_count=settings.queue_max_dequeue_count,
@@ -247,3 +264,4 @@ def _queue_options(settings: HostSettings) -> QueueOptions:
         visibility_timeout=settings.queue_visibility_timeout,
         base64=settings.queue_message_encoding == "base64",
     )
+    return Queues(options, app_settings)

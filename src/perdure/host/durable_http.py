@@ -7,15 +7,17 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import httpx
 import msgspec
 
 from perdure.core.durable_http import HTTP_ACTIVITY
 from perdure.core.errors import PerdureError
 from perdure.core.functions import ActivityFunction
 from perdure.engine.activities import activity_context
+
+if TYPE_CHECKING:
+    import httpx
 
 _DEFAULT_TIMEOUT = timedelta(seconds=100)
 _MAX_REDIRECTS = 10
@@ -68,9 +70,17 @@ class DurableHttpRequest(msgspec.Struct, frozen=True, rename="camel"):
 class HttpActivity:
     """Sends the requests of ``call_http``."""
 
-    def __init__(self, *, token_source: TokenSource | None = None, max_response_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        token_source: TokenSource | None = None,
+        max_response_bytes: int,
+        transport: "httpx.AsyncBaseTransport | None" = None,
+    ) -> None:
+        """``transport`` sends instead of the network."""
         self._token_source = token_source
         self._max_response_bytes = max_response_bytes
+        self._transport = transport
         self._http: httpx.AsyncClient | None = None
 
     def activity(self) -> ActivityFunction:
@@ -89,10 +99,12 @@ class HttpActivity:
             HttpCallError: no answer, or the request can't be sent.
             HttpStatusError: ``retryOptions`` name its status.
         """
+        import httpx  # most apps never call it, and it is slow to import
+
         request = _request(value)
         headers = await self._headers(request)
         if self._http is None:
-            self._http = httpx.AsyncClient(follow_redirects=False)
+            self._http = httpx.AsyncClient(follow_redirects=False, transport=self._transport)
         method, url, content = request.method.upper(), _url(request.uri), request.content
         timeout = _timeout(request.timeout).total_seconds()
         try:
@@ -134,7 +146,7 @@ class HttpActivity:
         token = self._token_source({"resource": wanted.resource, "kind": wanted.kind, "options": wanted.options})
         return await token if inspect.isawaitable(token) else token
 
-    async def _answer(self, request: DurableHttpRequest, response: httpx.Response) -> dict[str, Any]:
+    async def _answer(self, request: DurableHttpRequest, response: "httpx.Response") -> dict[str, Any]:
         options = request.retry_options
         if options is not None:
             listed = options.status_codes_to_retry
@@ -167,7 +179,9 @@ def _request(value: Any) -> DurableHttpRequest:
         raise HttpCallError(f"{HTTP_ACTIVITY} got no HTTP request: {error}") from None
 
 
-def _url(text: str) -> httpx.URL:
+def _url(text: str) -> "httpx.URL":
+    import httpx
+
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:

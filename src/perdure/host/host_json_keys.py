@@ -12,6 +12,7 @@ _TRACING = "traces are set up with OpenTelemetry's own variables"
 _EVENT_GRID = "events aren't sent to Event Grid"
 _SCALE = "it belongs to Azure's scaling"
 _NET = "it tunes the .NET host"
+_POLLING = "call_http waits for 30 s where an answer does not say how long"
 
 # A "*" stands for everything below.
 NO_MEANING: Mapping[str, str] = {
@@ -46,7 +47,7 @@ NO_MEANING: Mapping[str, str] = {
     "extensions.durableTask.entityMessageReorderWindowInMinutes": "messages keep their order by themselves",
     "extensions.durableTask.extendedSessionsEnabled": "instances always stay in memory while they are used",
     "extensions.durableTask.grpcHttpClientTimeout": "the 1.x client does not use gRPC",
-    "extensions.durableTask.httpSettings.defaultAsyncRequestSleepTimeMilliseconds": "call_http waits 30 s where no answer says how long",
+    "extensions.durableTask.httpSettings.defaultAsyncRequestSleepTimeMilliseconds": _POLLING,
     "extensions.durableTask.localRpcEndpointEnabled": "the endpoint is always there",
     "extensions.durableTask.maxConcurrentEntityFunctions": _ENTITIES,
     "extensions.durableTask.maxConcurrentOrchestratorFunctions": _TURNS,
@@ -55,11 +56,11 @@ NO_MEANING: Mapping[str, str] = {
     "extensions.durableTask.maxOrchestrationActions": "a turn may ask for any number of actions",
     "extensions.durableTask.maxQueuePollingInterval": "nothing is polled",
     "extensions.durableTask.notifications.*": _EVENT_GRID,
-    "extensions.durableTask.overridableExistingInstanceStates": "only an instance that has ended is replaced by another one of its id",
+    "extensions.durableTask.overridableExistingInstanceStates": "only instances that have ended are replaced",
     "extensions.durableTask.rollbackEntityOperationsOnExceptions": _ENTITIES,
     "extensions.durableTask.storageProvider.*": _STORAGE,
     "extensions.durableTask.storeInputsInOrchestrationHistory": "inputs are always in the history",
-    "extensions.durableTask.throwStatusExceptionsOnRaiseEvent": "events for instances that do not exist or have ended are always refused",
+    "extensions.durableTask.throwStatusExceptionsOnRaiseEvent": "events that nobody can get are always refused",
     "extensions.durableTask.tracing.*": _TRACING,
     "extensions.durableTask.useAppLease": "one process owns the hub",
     "extensions.durableTask.useGracefulShutdown": "the host always drains before it ends",

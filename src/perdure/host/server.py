@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import signal
 import socket
 from collections.abc import Callable, Generator
@@ -87,7 +88,8 @@ class FunctionsHost:
                     remedy = "Ports below 1024 belong to the system. Take another one, such as --port 7071."
                 case _:
                     remedy = "Give an address of this machine with --host, such as 127.0.0.1."
-            raise AddressInUseError(f"can't listen on {host}, port {port}: {error.strerror or error}. {remedy}") from None
+            reason = str(error) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+            raise AddressInUseError(f"can't listen on {host}, port {port}: {reason}. {remedy}") from None
 
     def _base_url(self, listener: socket.socket) -> str:
         host = self._settings.host

@@ -17,7 +17,7 @@ from perdure.host import setting_values as parse
 class SettingsError(PerdureError):
     """A configuration file, variable or flag can't be used. The message names each one, its place, and the fix."""
 
-    code = "PD4201"
+    code = "PD4501"
 
 
 def setting(

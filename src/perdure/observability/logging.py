@@ -28,6 +28,10 @@ class LoggingHooks(EngineHooks):
             name,
         )
 
+    def entity_operation_lost(self, instance_id: str, operation: str, error: str, traceback: str | None) -> None:
+        """A warning: the sender doesn't wait, so nobody else will hear of it."""
+        _log.warning("operation %s, signaled to entity %s, failed and was undone: %s", operation, instance_id, traceback or error)
+
     def blocked(self, instance_id: str, name: str, seconds: float, stack: str) -> None:
         """With the stack, since that is what names the guilty line."""
         _log.warning(

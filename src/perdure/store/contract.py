@@ -82,6 +82,9 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Delete the instance's older segments first (continue-as-new; an id that is used again)."""
     delete: bool = False
     """Delete the instance: row, segments and messages (purge). No segment and no row then."""
+    vacate: bool = False
+    """Delete row and segments, but leave the messages that are on their way to it: they may make it anew (an entity without
+    state). No segment and no row then."""
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +182,11 @@ class InstanceQuery(msgspec.Struct, frozen=True, kw_only=True):
     names: Sequence[str] = ()
     created_from: int | None = None
     created_to: int | None = None
+    updated_from: int | None = None
+    """Last turn not before this time."""
+    updated_to: int | None = None
+    entities: bool | None = None
+    """Only the entities (ids that begin with ``@``), or only the others. ``None``: both."""
     id_prefix: str = ""
     limit: int = 100
     after: str = ""
@@ -208,7 +216,7 @@ class Queries(Protocol):
         ...
 
     async def count(self) -> dict[str, int]:
-        """Number of instances per status."""
+        """Number of orchestrations per status; entities aren't counted."""
         ...
 
     async def history(self, instance_id: str) -> Sequence[Segment]:

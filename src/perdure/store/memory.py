@@ -38,6 +38,11 @@ class _Instance:
         """Segments of the current generation, in order."""
         return [self.segments[seq] for seq in sorted(self.segments) if seq >= self.row.first_seq]
 
+    def updated_at(self) -> int:
+        """Time of the last turn."""
+        last = max(self.segments, default=-1)
+        return self.segments[last].at if last >= self.row.first_seq else self.row.created_at
+
 
 @dataclass(slots=True)
 class MemoryData:
@@ -168,12 +173,13 @@ class MemoryStore:
     async def list(self, query: InstanceQuery) -> Sequence[InstanceRecord]:
         """See ``Queries.list``."""
         instances = self._opened().instances
-        matching = (instances[key] for key in sorted(instances) if _matches(query, instances[key].row))
+        matching = (instances[key] for key in sorted(instances) if _matches(query, instances[key]))
         return [_record(instance, query.with_payloads) for instance, _ in zip(matching, range(query.limit), strict=False)]
 
     async def count(self) -> dict[str, int]:
         """See ``Queries.count``."""
-        return dict(Counter(instance.row.status for instance in self._opened().instances.values()))
+        instances = self._opened().instances.items()
+        return dict(Counter(instance.row.status for key, instance in instances if not key.startswith("@")))
 
     async def history(self, instance_id: str) -> Sequence[Segment]:
         """See ``Queries.history``."""
@@ -230,9 +236,9 @@ class _Draft:
         self._number_taken = False
 
     def add(self, turn: TurnRecord) -> None:
-        if turn.delete:
+        if turn.delete or turn.vacate:
             self._row = None
-        if turn.delete or turn.reset:
+        if turn.delete or turn.vacate or turn.reset:
             self._segments.clear()
             self._number_taken = False
         if turn.row is not None:
@@ -249,13 +255,14 @@ class _Draft:
 
 def _record(instance: _Instance, with_payloads: bool) -> InstanceRecord:
     segments = instance.generation()
-    updated_at = segments[-1].at if segments else instance.row.created_at
+    updated_at = instance.updated_at()
     if not (with_payloads and segments):
         return InstanceRecord(instance.row, updated_at, None, None)
     return InstanceRecord(instance.row, updated_at, segments[0], segments[-1])
 
 
-def _matches(query: InstanceQuery, row: InstanceRow) -> bool:
+def _matches(query: InstanceQuery, instance: _Instance) -> bool:
+    row = instance.row
     return (
         row.instance_id > query.after
         and row.instance_id.startswith(query.id_prefix)
@@ -263,4 +270,7 @@ def _matches(query: InstanceQuery, row: InstanceRow) -> bool:
         and (not query.names or row.name in query.names)
         and (query.created_from is None or row.created_at >= query.created_from)
         and (query.created_to is None or row.created_at <= query.created_to)
+        and (query.updated_from is None or instance.updated_at() >= query.updated_from)
+        and (query.updated_to is None or instance.updated_at() <= query.updated_to)
+        and (query.entities is None or row.instance_id.startswith("@") is query.entities)
     )

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from perdure.core.codec import decode_segment
 from perdure.core.effects import CommitReceipt
+from perdure.core.events import EntityStateSaved
 from perdure.core.orchestration import fold_segments
 from perdure.core.state import InstanceState
 from perdure.store.contract import (
@@ -18,7 +20,7 @@ from perdure.store.contract import (
     StoredMessage,
 )
 
-LiveState = Callable[[str], InstanceState | None]
+LiveState = Callable[[str], InstanceState | EntityStateSaved | None]
 
 
 class ReplayMismatchError(AssertionError):
@@ -52,11 +54,18 @@ class ReplayChecker:
         Raises:
             ReplayMismatchError: the bytes in the store and the engine's memory differ.
         """
-        expected = {turn.instance_id: _facts(state) for turn in commit.turns if (state := self._live(turn.instance_id)) is not None}
+        expected: dict[str, dict[str, Any] | EntityStateSaved] = {}
+        for turn in commit.turns:
+            state = self._live(turn.instance_id)
+            if state is not None:
+                expected[turn.instance_id] = state if isinstance(state, EntityStateSaved) else _facts(state)
         receipt = await self._inner.commit(commit)
         for instance_id, live in expected.items():
             try:
-                await self._check(instance_id, live)
+                if isinstance(live, EntityStateSaved):
+                    await self._check_entity(instance_id, live)
+                else:
+                    await self._check(instance_id, live)
             except ReplayMismatchError as mismatch:
                 self.mismatches.append(mismatch)
                 raise
@@ -91,6 +100,18 @@ class ReplayChecker:
             if first != second:
                 different = {key: (first[key], second[key]) for key in first if first[key] != second[key]}
                 raise ReplayMismatchError(f"instance '{instance_id}': {what} differ: {different}")
+
+    async def _check_entity(self, instance_id: str, live: EntityStateSaved) -> None:
+        """An entity is one value, and one without content isn't there at all."""
+        record = await self._inner.get(instance_id)
+        stored = [event for segment in await self._inner.history(instance_id) for event in decode_segment(segment.events)]
+        if stored != ([live] if live != EntityStateSaved() else []):
+            raise ReplayMismatchError(f"entity '{instance_id}': memory says {live}, the store {stored}")
+        if (record is not None) is not bool(stored):
+            raise ReplayMismatchError(f"entity '{instance_id}': its row and its state don't come and go together")
+        due = [signal.scheduled_time for signal in live.scheduled]
+        if record is not None and (live.lock is not None or not live.waiting) and record.row.wake_at != min(due, default=None):
+            raise ReplayMismatchError(f"entity '{instance_id}': the row says {record.row.wake_at}, its signals {due}")
 
     async def open(self) -> HubInfo:
         """See ``Store.open``."""

@@ -98,7 +98,8 @@ class AzureOrchestrationContext(DurableOrchestrationContext):
         expected_type: Any = None,
     ) -> NoReturn:
         """Not in this release."""
-        raise _no_entities("call_entity", entityId)
+        del operationInput, expected_type
+        raise _no_entities(f"call_entity for operation '{operationName}'", entityId)
 
     def signal_entity(  # pyright: ignore[reportIncompatibleMethodOverride] - 1.7 has no more parameters
         self,
@@ -107,7 +108,8 @@ class AzureOrchestrationContext(DurableOrchestrationContext):
         operationInput: Any = None,  # noqa: N803
     ) -> NoReturn:
         """Not in this release."""
-        raise _no_entities("signal_entity", entityId)
+        del operationInput
+        raise _no_entities(f"signal_entity for operation '{operationName}'", entityId)
 
     # --- time and events ------------------------------------------------------------------------------------------
 
@@ -196,8 +198,8 @@ def _retry_options(options: Any) -> RetryOptions:
     return RetryOptions(options.first_retry_interval_in_milliseconds, options.max_number_of_attempts)
 
 
-def _no_entities(method: str, entity_id: object) -> EntitiesNotSupportedError:
+def _no_entities(call: str, entity_id: object) -> EntitiesNotSupportedError:
     return EntitiesNotSupportedError(
-        f"context.{method} was called for entity '{entity_id}': this release of Perdure runs no entities. Keep the state in an "
+        f"context.{call} of entity '{entity_id}': this release of Perdure runs no entities. Keep the state in an "
         "orchestration or in a database of your own."
     )

@@ -60,7 +60,10 @@ def find_trigger(declared: Declared, problems: list[Problem]) -> Binding | None:
 def check_parameters(declared: Declared, trigger: Binding, others: Iterable[Binding], problems: list[Problem]) -> str | None:
     """Makes sure that bindings and parameters match. Returns the name of the invocation context's parameter, if there is one."""
     bound = {str(binding.get("name", "")) for binding in (trigger, *others)} - {"$return"}
-    parameters = inspect.signature(declared.call).parameters
+    try:
+        parameters = inspect.signature(declared.call).parameters
+    except ValueError:  # a function written in C need not tell
+        return None
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     for name in sorted(bound - set(parameters)) if not takes_any else ():
         have = ", ".join(f"'{known}'" for known in parameters) or "none"

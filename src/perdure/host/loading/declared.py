@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from perdure.app.registry import place_of
 
@@ -23,9 +23,10 @@ class Declared:
     """``asgi`` or ``wsgi`` where it stands for a whole web application."""
 
 
-def from_azure(name: str, function: Any) -> Declared:
-    """What azure-functions' ``Function`` says."""
-    call = function.get_user_function()
+def from_azure(name: str, function: Any, call: Callable[..., Any] | None = None) -> Declared:
+    """What azure-functions' ``Function`` says; ``call`` is what to run, if that is another one than it knows."""
+    if call is None:
+        call = cast("Callable[..., Any]", function.get_user_function())
     bindings = tuple(plain(binding.get_dict_repr()) for binding in function.get_bindings())
     return Declared(name, place(call), call, bindings, function.http_type)
 

@@ -49,7 +49,7 @@ def _load_own(app: DFApp, folder: Path, problems: list[Problem]) -> LoadedApp:
             problems.append(Problem(place(bound.call), what, "make two functions of it."))
             continue
         try:
-            declared.append(from_azure(*app.described(bound, app.http_auth_level)))
+            declared.append(from_azure(*app.described(bound, app.http_auth_level), bound.call))
         except ValueError as error:
             problems.append(Problem(place(bound.call), str(error), "add a trigger, such as @app.route(...)."))
     check_names(declared, problems)
@@ -85,11 +85,13 @@ def _find_app(module: ModuleType, script: Path, problems: list[Problem]) -> Any:
         )
         return None
     blueprints = [name for name, value in vars(module).items() if isinstance(value, _blueprint_types())]
-    hint = f" ('{blueprints[0]}' is a blueprint, which an app has to take in: app.register_functions({blueprints[0]}))"
+    hint = "".join(
+        f" ('{name}' is a blueprint, which an app takes in: app.register_functions({name}))" for name in blueprints[:1]
+    )
     problems.append(
         Problem(
             str(script),
-            "there is no app object" + (hint if blueprints else ""),
+            f"there is no app object{hint}",
             "import azure.durable_functions as df (or perdure as df), and app = df.DFApp() at the top level of the module.",
         )
     )

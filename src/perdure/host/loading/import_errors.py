@@ -1,7 +1,6 @@
 """Why a module of the user's could not be imported, with the place in the user's own code."""
 
 import traceback
-from importlib.util import find_spec
 from pathlib import Path
 
 from perdure.core.errors import PerdureError
@@ -36,7 +35,7 @@ def import_problem(error: BaseException, folder: Path, module: Path) -> Problem:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return Problem(place, f"there is no module '{error.name}'", _missing_module(error.name, folder))
     if isinstance(error, PerdureError):
-        return Problem(place, error.message, "see there.")
+        return Problem(place, error.message, "do what the message says.")
     lines = "".join(traceback.format_list(frames)).rstrip()
     what = f"importing it raised {type(error).__name__}: {error}" + (f"\n{lines}" if lines else "")
     return Problem(place, what, _remedy(error))
@@ -63,7 +62,7 @@ def _missing_module(name: str, folder: Path) -> str:
 
 def _remedy(error: BaseException) -> str:
     text = str(error)
-    if "'FunctionBuilder' object" in text or ("FunctionBuilder" in text and find_spec("azure") is not None):
+    if "FunctionBuilder" in text:
         return "put @app.orchestration_trigger and @app.entity_trigger directly above the def, and other decorators above them."
     if isinstance(error, SystemExit):
         return "guard what ends the program by if __name__ == '__main__'."

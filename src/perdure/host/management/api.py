@@ -197,14 +197,15 @@ class ManagementApi:
                 # Whoever answers owns the hub already: there is no second app to take it from.
                 return Response(status_code=200)
             case "GET", "openapi.json":
-                return json_response(200, openapi_document(request.base_url, entities=self._has_entities))
+                return json_response(200, openapi_document(request.base_url, self._hub_name, entities=self._has_entities))
             case _:
                 raise not_found(request.method, request.raw_path[:200])
 
 
 def _any_case_mount(path: str, app: ManagementApi) -> Mount:
     mount = Mount(path, app)
-    mount.path_regex = re.compile(mount.path_regex.pattern, re.IGNORECASE)
+    # DOTALL, because a path may hold an encoded line break.
+    mount.path_regex = re.compile(mount.path_regex.pattern, re.IGNORECASE | re.DOTALL)
     return mount
 
 

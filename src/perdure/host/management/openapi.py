@@ -95,8 +95,13 @@ _LOCATION: Json = {
 _CONTINUATION: Json = {CONTINUATION_TOKEN: {"description": "Of the next page; absent on the last one.", "schema": _TEXT}}
 
 
-def openapi_document(base_url: str, *, entities: bool) -> Json:
-    """The document for an API at ``base_url``; with the entity routes only if this host serves them."""
+def openapi_document(base_url: str, hub_name: str, *, entities: bool) -> Json:
+    """The document for the API of a hub at ``base_url``; with the entity routes only if this host serves them."""
+    paths = _orchestrations() | (_entities() if entities else {})
+    hub = _query("taskHub", {"type": "string", "enum": [hub_name]}, "Whose instances are meant, if it is given.")
+    connection = _query("connection", _TEXT, "Accepted for compatibility.")
+    for path in paths.values():
+        path["parameters"] = [*path.get("parameters", ()), hub, connection]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -106,7 +111,7 @@ def openapi_document(base_url: str, *, entities: bool) -> Json:
         },
         "servers": [{"url": base_url}],
         "security": [{"code": []}, {"header": []}],
-        "paths": _orchestrations() | (_entities() if entities else {}),
+        "paths": paths,
         "components": {
             "schemas": _SCHEMAS,
             "securitySchemes": {
@@ -225,10 +230,8 @@ def _entities() -> Json:
 
 
 def _operation(summary: str, parameters: list[Json], answers: Json, *errors: int) -> Json:
-    hub = _query("taskHub", _TEXT, "Must be the hub of this host, if given.")
-    connection = _query("connection", _TEXT, "Accepted for compatibility.")
     refusals = {str(status): _answer(_ERRORS[status], _ref("Error")) for status in (*errors, 401)}
-    return {"summary": summary, "parameters": [*parameters, hub, connection], "responses": answers | refusals}
+    return {"summary": summary, "parameters": parameters, "responses": answers | refusals}
 
 
 def _answer(text: str, schema: Json | None = None, headers: Json | None = None) -> Json:

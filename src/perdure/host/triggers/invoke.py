@@ -42,7 +42,10 @@ class QueueSender(Protocol):
 class Invoker:
     """Runs the functions of one app."""
 
-    def __init__(self, clients: Clients, queues: QueueSender, *, folder: Path, threads: int, timeout: timedelta | None) -> None:
+    def __init__(
+        self, clients: Clients, queues: QueueSender | None, *, folder: Path, threads: int, timeout: timedelta | None
+    ) -> None:
+        """``queues`` may be missing where no function has a queue output."""
         self._clients = clients
         self._queues = queues
         self._folder = folder
@@ -81,6 +84,7 @@ class Invoker:
         for output in function.outputs:
             value = result if output.parameter == "$return" else outs[output.parameter].get()
             if output.kind == "queue" and value is not None:
+                assert self._queues is not None
                 await self._queues.send(output, value, function)
             elif output.kind == "http" and output.parameter != "$return":
                 shown = value

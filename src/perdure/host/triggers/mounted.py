@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,8 @@ from typing import Any, cast
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perdure.host.triggers.http_messages import answer_text, read_body
+
+_log = logging.getLogger("perdure.functions")
 
 
 class Lifespan:
@@ -47,8 +50,8 @@ class Lifespan:
         scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.3"}, "state": self.state}
         try:
             await self._app(scope, self._inbox.get, self._outbox.put)
-        except Exception:  # noqa: BLE001 - the ASGI specification: an app without lifespan raises here
-            pass
+        except Exception as error:  # noqa: BLE001 - user code; an app that knows no lifespan raises here, as the ASGI specification says
+            _log.debug("the lifespan of a mounted app ended: %s: %s", type(error).__name__, error)
         finally:
             self._outbox.put_nowait(None)
 

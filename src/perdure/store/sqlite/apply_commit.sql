@@ -5,6 +5,7 @@
 CREATE TEMP VIEW apply_commit AS SELECT
     NULL AS leases,    -- [[partition, epoch]]
     NULL AS deleted,   -- [instance_id]
+    NULL AS purged,    -- [instance_id]: those of the deleted whose messages go too
     NULL AS reset,     -- [instance_id]
     NULL AS rows,      -- [[the columns of an instance]]
     NULL AS segments,  -- [[instance_id, seq, at, offset, length]]
@@ -19,7 +20,7 @@ CREATE TEMP TRIGGER apply_commit_now INSTEAD OF INSERT ON apply_commit BEGIN
     DELETE FROM history WHERE iid IN (
         SELECT iid FROM instances WHERE instance_id IN (
             SELECT value FROM json_each(new.deleted) UNION ALL SELECT value FROM json_each(new.reset)));
-    DELETE FROM messages WHERE instance_id IN (SELECT value FROM json_each(new.deleted));
+    DELETE FROM messages WHERE instance_id IN (SELECT value FROM json_each(new.purged));
     DELETE FROM instances WHERE instance_id IN (SELECT value FROM json_each(new.deleted));
 
     INSERT INTO instances (

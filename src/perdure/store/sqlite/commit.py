@@ -13,7 +13,7 @@ from perdure.store.refusals import lease_lost
 from perdure.store.sqlite.leases import stale_leases
 
 _STALE = "stale epoch"
-_APPLY = "INSERT INTO apply_commit VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_APPLY = "INSERT INTO apply_commit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # Most commits are segments only; for them a plain INSERT saves half of the trigger's fixed cost.
 _APPEND = """
     INSERT INTO history (iid, seq, at, events)
@@ -52,6 +52,7 @@ def encode(commit: Commit) -> Write:
     parameters = (
         leases,
         _json(list(folded.deleted)),
+        _json(list(folded.purged)),
         _json(list(folded.reset)),
         _json([_columns(row) for row in folded.rows.values()]),
         _json([payload.segment(key, segment) for key, segments in folded.segments.items() for segment in segments]),
@@ -88,6 +89,7 @@ class _Folded:
     def __init__(self, turns: Iterable[TurnRecord]) -> None:
         # Dicts where sets would do: their order is that of the turns, so the same commit always writes the same bytes.
         self.deleted: dict[str, None] = {}
+        self.purged: dict[str, None] = {}
         self.reset: dict[str, None] = {}
         self.rows: dict[str, InstanceRow] = {}
         self.segments: dict[str, list[Segment]] = {}
@@ -97,11 +99,13 @@ class _Folded:
     def _add(self, turn: TurnRecord) -> None:
         key = turn.instance_id
         if turn.delete:
+            self.purged[key] = None
+        if turn.delete or turn.vacate:
             self.deleted[key] = None
             self.rows.pop(key, None)
         if turn.reset:
             self.reset[key] = None
-        if turn.delete or turn.reset:
+        if turn.delete or turn.vacate or turn.reset:
             self.segments.pop(key, None)
         if turn.row is not None:
             self.rows[key] = turn.row
@@ -133,7 +137,7 @@ class _Payload:
 
 
 def _appends_only(turn: TurnRecord) -> bool:
-    return turn.segment is not None and turn.row is None and not turn.reset and not turn.delete
+    return turn.segment is not None and turn.row is None and not turn.reset and not turn.delete and not turn.vacate
 
 
 def _columns(row: InstanceRow) -> tuple[str | int | None, ...]:

@@ -26,9 +26,15 @@ _HISTORY = f"""
     WHERE iid = (SELECT iid FROM instances WHERE instance_id = ?1)
         AND seq >= (SELECT first_seq FROM instances WHERE instance_id = ?1)
 """
-_COUNT = """
+# Ranges of ids rather than a look at the first character: the index skips what isn't asked for.
+_ENTITIES = "(instance_id >= '@' AND instance_id < 'A')"
+_ORCHESTRATIONS = "(instance_id < '@' OR instance_id >= 'A')"
+_COUNT = f"""
     SELECT json_group_array(json_array(status, number))
-    FROM (SELECT status, count(*) AS number FROM instances GROUP BY status)
+    FROM (SELECT status, count(*) AS number FROM instances WHERE {_ORCHESTRATIONS} GROUP BY status)
+"""
+_UPDATED_AT = """coalesce(
+    (SELECT at FROM history WHERE iid = instances.iid AND seq >= instances.first_seq ORDER BY seq DESC LIMIT 1), created_at)
 """
 
 
@@ -52,7 +58,14 @@ def list_instances(connection: sqlite3.Connection, query: InstanceQuery) -> list
         if values:
             conditions.append(f"{column} IN (SELECT value FROM json_each(?))")
             parameters.append(msgspec.json.encode(list(values)).decode())
-    for condition, bound in (("created_at >= ?", query.created_from), ("created_at <= ?", query.created_to)):
+    if query.entities is not None:
+        conditions.append(_ENTITIES if query.entities else _ORCHESTRATIONS)
+    for condition, bound in (
+        ("created_at >= ?", query.created_from),
+        ("created_at <= ?", query.created_to),
+        (f"{_UPDATED_AT} >= ?", query.updated_from),
+        (f"{_UPDATED_AT} <= ?", query.updated_to),
+    ):
         if bound is not None:
             conditions.append(condition)
             parameters.append(bound)
