@@ -18,8 +18,9 @@ if TYPE_CHECKING:
         InstancePage,
         PurgeHistoryResult,
     )
-    from perdure.client.http import BlockingHttpClient, Client
+    from perdure.client.http import Client
     from perdure.client.http_answers import HostAnswerError, HostUnreachableError
+    from perdure.client.http_blocking import BlockingHttpClient
     from perdure.core.code import NotDurableError
     from perdure.core.context import DurableOrchestrationContext
     from perdure.core.converter import DeserializationError, PayloadTooLargeError, SerializationError
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "ActivityContext": "engine.activities",
-    "BlockingHttpClient": "client.http",
+    "BlockingHttpClient": "client.http_blocking",
     "BlockingTaskHub": "hub",
     "Blueprint": "app",
     "CancellationToken": "engine.activities",

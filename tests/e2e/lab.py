@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -142,6 +143,18 @@ def _as_coroutine(function: GeneratorFunction) -> Callable[..., Any]:
             generator.close()
 
     return orchestrator
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Returns when ``condition`` holds; it may be a coroutine function. Gives up after a while."""
+    async with asyncio.timeout(20):
+        while True:
+            holds = condition()
+            if inspect.isawaitable(holds):
+                holds = await holds
+            if holds:
+                return
+            await asyncio.sleep(0.01)
 
 
 def scenario(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -164,6 +164,15 @@ async def test_lists_and_purges(client: sdk.DurableOrchestrationClient) -> None:
     assert not await client.get_status("sdk-list-1")
 
 
+async def test_entities(client: sdk.DurableOrchestrationClient) -> None:
+    entity = sdk.EntityId("Counter", "sdk key")
+    assert not (await client.read_entity_state(entity)).entity_exists
+    await client.signal_entity(entity, "tell", {"n": 1}, task_hub_name=HUB)
+    found = await client.read_entity_state(entity)
+    assert found.entity_exists
+    assert found.entity_state == {"told": "tell", "with": '{"n": 1}'}, "encoded twice by the SDK, as inputs are"
+
+
 async def test_check_status_response_leads_through_the_life_of_an_instance(
     server: ManagementServer, client: sdk.DurableOrchestrationClient
 ) -> None:

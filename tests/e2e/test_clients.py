@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import perdure as df
-from tests.e2e.lab import Lab, scenario
+from tests.e2e.lab import Lab, scenario, until
 
 Status = df.OrchestrationRuntimeStatus
 Reuse = df.ReusePolicy
@@ -51,8 +51,7 @@ async def test_terminate_recursive_reaches_grandchildren_and_without_it_they_go_
     async with lab.hub() as hub:
         for root in ("a", "b"):
             await hub.client.start_new("parent", root)
-            while not await hub.client.get_status(f"{root}-m-w"):
-                await asyncio.sleep(0.01)
+            await until(lambda: hub.client.get_status(f"{root}-m-w"))  # noqa: B023 - awaited here
         await hub.client.terminate("a", "all of you", recursive=True)
         for instance_id in ("a", "a-m", "a-m-w"):
             assert (await hub.client.wait_for_completion(instance_id, timeout=5)).runtime_status is Status.Terminated
@@ -82,8 +81,7 @@ async def test_terminate_cancels_a_running_async_activity(lab: Lab) -> None:
     lab.orchestrator(calls)
     async with lab.hub() as hub:
         instance_id = await hub.client.start_new("calls")
-        while not seen:
-            await asyncio.sleep(0.01)
+        await until(lambda: seen)
         await hub.client.terminate(instance_id)
         await asyncio.sleep(0.1)
         assert seen == ["started", "cancelled"]
@@ -271,7 +269,12 @@ async def test_what_clients_are_refused(lab: Lab) -> None:
                 await client.start_new("waiter", bad)
         with pytest.raises(df.SerializationError):
             await client.start_new("waiter", client_input={"key": object()})
-        for call in (client.raise_event("nobody", "go"), client.suspend("nobody"), client.resume("nobody"), client.terminate("nobody")):
+        for call in (
+            client.raise_event("nobody", "go"),
+            client.suspend("nobody"),
+            client.resume("nobody"),
+            client.terminate("nobody"),
+        ):
             with pytest.raises(df.InstanceNotFoundError, match="nobody"):
                 await call
         instance_id = await client.start_new("waiter")

@@ -221,6 +221,49 @@ def test_messages_go_through_queues_and_orchestrations(azurite: str, tmp_path: P
         until(lambda: "done [0, 1, 4]" in notes(tmp_path))
 
 
+CALLS = """
+from datetime import timedelta
+asked = []
+
+@app.route(route="job", auth_level=func.AuthLevel.ANONYMOUS)
+def job(req: func.HttpRequest) -> func.HttpResponse:
+    note(f"job {req.method} {req.get_body().decode()} {req.headers.get('x-functions-key')} {len(req.headers['idempotency-key'])}")
+    return func.HttpResponse(status_code=202, headers={"Location": "/api/state?of=job", "Retry-After": "0"})
+
+@app.route(route="state", auth_level=func.AuthLevel.ANONYMOUS)
+def state(req: func.HttpRequest) -> func.HttpResponse:
+    asked.append(f"{req.method} {req.url.rpartition('/')[2]} {req.headers.get('x-functions-key')}")
+    if len(asked) < 3:
+        return func.HttpResponse(status_code=202, headers={"Location": "/api/state?of=job", "Retry-After": "0"})
+    return func.HttpResponse(",".join(asked))
+
+@app.route(route="flaky", auth_level=func.AuthLevel.ANONYMOUS)
+def flaky(req: func.HttpRequest) -> func.HttpResponse:
+    asked.append("flaky")
+    return func.HttpResponse("steady", status_code=503 if asked.count("flaky") < 3 else 200)
+
+@app.orchestration_trigger(context_name="context")
+def calls(context):
+    url = context.get_input()
+    polled = yield context.call_http("POST", f"{url}/api/job", {"a": 1}, {"x-functions-key": "k"})
+    retry = df.RetryOptions(first_retry_interval_in_milliseconds=10, max_number_of_attempts=5)
+    retried = yield context.call_http("GET", f"{url}/api/flaky", retry_options=retry)
+    missing = yield context.call_http("GET", f"{url}/api/missing")
+    return [polled["content"], retried["content"], missing["statusCode"]]
+"""
+
+
+def test_an_orchestration_calls_over_http_polls_and_retries(tmp_path: Path) -> None:
+    with running(make(tmp_path, CALLS)) as (_, url):
+        headers = {"x-functions-key": function_key(tmp_path)}
+        payload = httpx.post(f"{url}/api/start/calls", json=url, headers=headers).json()
+        polled, retried, missing = finished(payload["statusQueryGetUri"])["output"]
+    assert polled == ",".join(["GET state?of=job None"] * 3)
+    assert (retried, missing) == ("steady", 404)
+    [job] = [line for line in notes(tmp_path) if line.startswith("job")]
+    assert re.fullmatch(r'job POST \{"a": ?1\} k [1-9]\d*', job)
+
+
 AZURE_APP = """
 import azure.functions as func
 import azure.durable_functions as df

@@ -16,7 +16,7 @@ import pytest
 import perdure as df
 from perdure.engine.hooks import EngineHooks
 from tests.e2e import samples
-from tests.e2e.lab import Lab, real_scenario, scenario
+from tests.e2e.lab import Lab, real_scenario, scenario, until
 
 Status = df.OrchestrationRuntimeStatus
 Context = df.DurableOrchestrationContext
@@ -31,12 +31,6 @@ async def output(hub: df.TaskHub, instance_id: str) -> Any:
     status = await hub.client.wait_for_completion(instance_id, timeout=timedelta(days=1))
     assert status.runtime_status is Status.Completed, status
     return status.output
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @scenario
@@ -64,8 +58,8 @@ async def test_a_restart_continues_everything_that_was_open(lab: Lab) -> None:
     lab.orchestrator(waiter)
     async with lab.hub(drain_grace=timedelta(0)) as hub:
         instance_id = await hub.client.start_new("busy")
-        while calls != [0, 1] or not await hub.client.get_status("child"):
-            await asyncio.sleep(0.1)
+        await until(lambda: calls == [0, 1])
+        await until(lambda: hub.client.get_status("child"))
     async with lab.hub(drain_grace=timedelta(0)) as hub:
         await hub.client.raise_event("child", "go", 6)
         await until(lambda: calls == [0, 1, 1])  # repeated, because it had not finished
@@ -74,10 +68,10 @@ async def test_a_restart_continues_everything_that_was_open(lab: Lab) -> None:
         assert await output(hub, instance_id) == [0, [5, 6], 1]
         assert calls == [0, 1, 1, 1]
     async with lab.hub() as hub:
+        await hub.client.start_new("waiter")
         await asyncio.sleep(1)
         assert calls == [0, 1, 1, 1]
-        lab.orchestrator(waiter, orchestration="for the checker")
-        await hub.client.terminate(instance_id)
+        await hub.client.terminate(instance_id)  # too late
         assert await output(hub, instance_id) == [0, [5, 6], 1]
 
 
@@ -304,7 +298,10 @@ async def test_an_orchestrator_that_blocks_is_reported_with_its_stack(lab: Lab) 
 
 def test_a_hub_in_use_names_the_process_that_has_it(tmp_path: Path) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.samples", str(tmp_path / "hub.db")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.e2e.samples", str(tmp_path / "hub.db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert holder.stdout is not None

@@ -5,7 +5,7 @@ import os
 import random
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -32,7 +32,7 @@ def little_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "_PAGE", 2)
     monkeypatch.setattr(hydration, "_LOAD_AT_ONCE", 2)
     monkeypatch.setattr(partition_loop, "_ROUNDS", 3)
-    monkeypatch.setitem(Timers.__init__.__kwdefaults__, "capacity", 3)
+    monkeypatch.setitem(cast("dict[str, Any]", Timers.__init__.__kwdefaults__), "capacity", 3)
     monkeypatch.setattr(local, "_new_id", lambda: f"{_ids.getrandbits(128):032x}")
 
 
@@ -97,11 +97,11 @@ async def one_world(
                 everybody.create_task(troubles(world))
                 for number in range(clients):
                     everybody.create_task(Client(world, f"i{number}").live(runs=world.luck.choice([1, 1, 2])))
-            while left_open(world):
+            while left_open(world):  # noqa: ASYNC110 - time passes in the simulated world
                 await asyncio.sleep(1)  # children of what was terminated or replaced
             await world.shut_down()
     except TimeoutError:
-        world.facts.check(False, f"stuck: {left_open(world)}")  # noqa: FBT003 - it does not hold
+        world.facts.check(False, f"stuck: {left_open(world)}")
         with suppress(Exception):
             await world.shut_down()
     finally:
@@ -126,7 +126,7 @@ def test_random_worlds(first: int) -> None:
         checked += world.checked
         assert not world.facts.violations, (
             f"seed {seed}: {world.facts.violations[:5]}\n"
-            f"to see it again: PERDURE_SEEDS=1 PERDURE_FIRST_SEED={seed} python -m pytest {os.path.relpath(__file__)} -k random_worlds"
+            f"to see it again: PERDURE_SEEDS=1 PERDURE_FIRST_SEED={seed} python -m pytest tests/simulation -k random_worlds"
         )
     assert checked  # the replay checker was at work
 

@@ -1,7 +1,7 @@
 """One failure each, at the worst moment."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -71,7 +71,7 @@ def simulate(test: Any, **settings: Any) -> None:
     run_simulation(main)
 
 
-async def soon(work: Coroutine[Any, Any, Any], seconds: float = 60) -> Any:
+async def soon(work: Awaitable[Any], seconds: float = 60) -> Any:
     async with asyncio.timeout(seconds):
         return await work
 

@@ -292,7 +292,7 @@ class World:
     def _watch(self, machine: Machine) -> None:
         self.checked += machine.checker.checked
         for mismatch in machine.checker.mismatches:
-            self.facts.check(False, str(mismatch))  # noqa: FBT003 - it does not hold
+            self.facts.check(False, str(mismatch))
 
     # --- clients --------------------------------------------------------------------------------------------------
 

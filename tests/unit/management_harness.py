@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 import perdure as df
 from perdure.host.keys import HostKeys
-from perdure.host.management import EntityClient, ManagementOptions, management_routes
+from perdure.host.management import ManagementOptions, management_routes
 
 BASE = "/runtime/webhooks/durabletask"
 HUB = "Hub"
@@ -44,6 +44,20 @@ def waiter(context: df.DurableOrchestrationContext) -> Generator[Any, Any, Any]:
 @app.orchestration_trigger(context_name="context")
 def parent(context: df.DurableOrchestrationContext) -> Generator[Any, Any, Any]:
     return (yield context.call_sub_orchestrator("waiter", instance_id=f"{context.instance_id}-child"))
+
+
+@app.entity_trigger(context_name="context")
+def Counter(context: df.DurableEntityContext) -> None:  # noqa: N802
+    """Says what it was told last, unless it is told to be gone."""
+    if context.operation_name == "delete":
+        context.destruct_on_exit()
+    else:
+        context.set_state({"told": context.operation_name, "with": context.get_input()})
+
+
+@app.orchestration_trigger(context_name="context")
+def calls_entity(context: df.DurableOrchestrationContext) -> Generator[Any, Any, Any]:
+    yield context.call_entity(df.EntityId("counter", context.instance_id), "tell", 1)
 
 
 broken = {"flaky": True}
@@ -99,11 +113,10 @@ async def open_api(
     keys: HostKeys | None = KEYS,
     options: ManagementOptions | None = None,
     settings: df.EngineSettings | None = None,
-    entities: EntityClient | None = None,
 ) -> AsyncIterator[Api]:
     broken["flaky"] = True
     async with df.TaskHub(app, settings=settings) as hub:
-        routes = management_routes(hub.client, keys, HUB, options=options or ManagementOptions(), entities=entities)
+        routes = management_routes(hub.client, keys, HUB, options=options or ManagementOptions())
         asgi = Starlette(routes=routes)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://h") as http:
             yield Api(hub, asgi, http)

@@ -116,10 +116,9 @@ async def test_its_own_lifespan_opens_and_drains(tmp_path: Path) -> None:
 
 async def test_a_hub_that_cannot_be_opened_is_tried_again_by_the_next_request(tmp_path: Path) -> None:
     durable = df.asgi(greeter(), SqliteStore(tmp_path / "hub.db"), keys_file=None)
-    async with df.TaskHub(greeter(), f"sqlite:///{tmp_path}/hub.db"):
-        async with calling(durable) as client:
-            with pytest.raises(df.HubInUseError):
-                await client.get("/api/guarded")
+    async with df.TaskHub(greeter(), f"sqlite:///{tmp_path}/hub.db"), calling(durable) as client:
+        with pytest.raises(df.HubInUseError):
+            await client.get("/api/guarded")
     async with calling(durable) as client:
         assert (await client.get("/api/guarded")).status_code == 200
     await durable.close()
@@ -132,5 +131,5 @@ async def test_an_app_that_cannot_be_served_says_why_at_once() -> None:
     def other(req: func.HttpRequest) -> str:
         return ""
 
-    with pytest.raises(df.PerdureError, match="'hello' .* and 'other' .* both answer GET"):
+    with pytest.raises(df.PerdureError, match=r"'hello' .* and 'other' .* both answer GET"):
         df.asgi(app, "memory://", keys_file=None)

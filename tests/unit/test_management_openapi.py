@@ -7,7 +7,6 @@ from typing import Any
 from perdure.host.management.api import ManagementApi
 from perdure.host.management.openapi import openapi_document
 from tests.unit.management_harness import BASE, open_api
-from tests.unit.test_management_entities import Entities
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, str]]:
@@ -19,13 +18,10 @@ async def test_the_document_is_served_for_where_it_was_found() -> None:
         document = (await api.get("openapi.json")).json()
         assert document["openapi"].startswith("3.1.")
         assert document["servers"] == [{"url": f"http://h{BASE}"}]
-        assert not [path for path in document["paths"] if path.startswith("/entities")]
-    async with open_api(entities=Entities()) as api:
-        assert "/entities/{entityName}/{entityKey}" in (await api.get("openapi.json")).json()["paths"]
 
 
 async def test_every_operation_exists_and_answers_as_described() -> None:
-    async with open_api(entities=Entities()) as api:
+    async with open_api() as api:
         document = (await api.get("openapi.json")).json()
         for method, path in operations(document):
             url = (
@@ -41,5 +37,5 @@ def test_every_route_of_the_dispatcher_is_described() -> None:
     """Its patterns are the only list of routes there is."""
     source = inspect.getsource(ManagementApi._route) + inspect.getsource(ManagementApi._route_rest)  # noqa: SLF001
     routes = re.findall(r"case (.*):\n", source)
-    described = operations(openapi_document("", "Hub", entities=True))
+    described = operations(openapi_document("", "Hub"))
     assert len([route for route in routes if route != "_"]) == len(described)

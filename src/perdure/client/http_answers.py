@@ -8,8 +8,10 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from perdure.client.models import DurableOrchestrationStatus
+from perdure.client.models import DurableOrchestrationStatus, EntityStatus
 from perdure.core.converter import PayloadTooLargeError, SerializationError
+from perdure.core.entity import EntityNotRegisteredError
+from perdure.core.entity_id import EntityId, InvalidEntityIdError
 from perdure.core.errors import PerdureError
 from perdure.core.ids import InvalidInstanceIdError
 from perdure.core.orchestration import OrchestratorNotRegisteredError
@@ -41,10 +43,12 @@ _BY_NAME: dict[str, type[PerdureError]] = {
     for error in (
         CommitFailedError,
         EngineStoppedError,
+        EntityNotRegisteredError,
         InstanceAlreadyExistsError,
         InstanceFinishedError,
         InstanceNotFoundError,
         InstanceRunningError,
+        InvalidEntityIdError,
         InvalidInstanceIdError,
         OrchestratorNotRegisteredError,
         PayloadTooLargeError,
@@ -140,3 +144,21 @@ def read_status(body: dict[str, Any]) -> DurableOrchestrationStatus:
         )
     except (LookupError, TypeError, ValueError) as error:
         raise HostAnswerError(f"the host's answer isn't the status of an instance ({error!r}). Is its address right?") from error
+
+
+def read_entity(body: dict[str, Any]) -> EntityStatus:
+    """An entity of a list from its body. Whether it is locked isn't part of the API.
+
+    Raises:
+        HostAnswerError: it isn't one.
+    """
+    try:
+        return EntityStatus(
+            entity_id=EntityId(body["entityId"]["name"], body["entityId"]["key"]),
+            last_operation_time=datetime.fromisoformat(body["lastOperationTime"]),
+            state=body.get("state"),
+            locked_by=None,
+            backlog=0,
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise HostAnswerError(f"the host's answer isn't a list of entities ({error!r}). Is its address right?") from error

@@ -10,11 +10,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from perdure.client.http_answers import Answer, HostAnswerError, read_status, refuse
+from perdure.client.http_answers import Answer, HostAnswerError, read_entity, read_status, refuse
 from perdure.client.links import WEBHOOKS_PATH, ManagementLinks
-from perdure.client.models import DurableOrchestrationStatus, InstancePage, PurgeHistoryResult
+from perdure.client.models import (
+    DurableOrchestrationStatus,
+    EntityPage,
+    EntityStateResponse,
+    InstancePage,
+    PurgeHistoryResult,
+)
 from perdure.core.context import function_name
 from perdure.core.converter import JsonConverter
+from perdure.core.entity_id import EntityId, InvalidEntityIdError, entity_id
 from perdure.core.ids import check_instance_id
 from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.engine.errors import InstanceNotFoundError
@@ -23,6 +30,7 @@ T = TypeVar("T")
 _NO_SUCH_INSTANCE = b"InstanceId does not match a valid orchestration instance."
 """Restarting an unknown instance is a bad request to Durable Functions."""
 _CONTINUATION_TOKEN = "x-ms-continuation-token"
+_EMPTY_KEY = "$"
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
 _LARGEST_PAGE = 1000
@@ -193,6 +201,48 @@ class HttpOperations:
         query = _query(createdTimeFrom=since, createdTimeTo=created_time_to, runtimeStatus=runtime_status)
         return _purged((yield from _send(Request("DELETE", "instances", query))), None)
 
+    def signal_entity(self, entity: EntityId | str, operation_name: str, operation_input: Any) -> Operation[None]:
+        """POST entities/{name}/{key}."""
+        target = entity_id(entity)
+        body = self._json(operation_input, "input of entity operation", f"{target}.{operation_name}")
+        answer = yield from _send(Request("POST", _entity(target), _query(op=operation_name), _JSON_BODY, body))
+        if answer.status != 202:
+            refuse(answer)
+
+    def read_entity_state(self, entity: EntityId | str, expected_type: Any) -> Operation[EntityStateResponse]:
+        """GET entities/{name}/{key}."""
+        target = entity_id(entity)
+        answer = yield from _send(Request("GET", _entity(target)))
+        if answer.knows_nothing:
+            return EntityStateResponse(False, None)
+        if answer.status != 200:
+            refuse(answer)
+        text = answer.body.decode(errors="replace")
+        return EntityStateResponse(True, self._converter.decode(text, expected_type, "state of entity", target.name))
+
+    def list_entities(
+        self,
+        name: str | None,
+        last_operation_from: datetime | None,
+        last_operation_to: datetime | None,
+        fetch_state: bool,
+        page_size: int,
+        continuation_token: str | None,
+    ) -> Operation[EntityPage]:
+        """GET entities[/{name}]."""
+        path = "entities" if name is None else f"entities/{_quoted(name)}"
+        query = _query(
+            lastOperationTimeFrom=last_operation_from,
+            lastOperationTimeTo=last_operation_to,
+            fetchState=fetch_state,
+            top=str(page_size),
+        )
+        headers = {} if continuation_token is None else {_CONTINUATION_TOKEN: continuation_token}
+        answer = yield from _send(Request("GET", path, query, headers))
+        if answer.status != 200:
+            refuse(answer)
+        return EntityPage([read_entity(body) for body in answer.json()], answer.headers.get(_CONTINUATION_TOKEN) or None)
+
     def _ask_status(self, instance_id: str, show_history: bool, show_history_output: bool, show_input: bool) -> Operation[Answer]:
         query = _query(showHistory=show_history, showHistoryOutput=show_history_output, showInput=show_input)
         answer = yield from _send(Request("GET", _instance(instance_id), query))
@@ -233,6 +283,12 @@ def _purged(answer: Answer, instance_id: str | None) -> PurgeHistoryResult:
 
 def _instance(instance_id: str, *rest: str) -> str:
     return "/".join(("instances", *(_quoted(part) for part in (instance_id, *rest))))
+
+
+def _entity(entity: EntityId) -> str:
+    if entity.key == _EMPTY_KEY:
+        raise InvalidEntityIdError(f"the key {_EMPTY_KEY!r} can't be used over HTTP, where it stands for the empty key")
+    return f"entities/{_quoted(entity.name)}/{_quoted(entity.key or _EMPTY_KEY)}"
 
 
 def _quoted(segment: str) -> str:

@@ -233,6 +233,8 @@ class DurableClient:
         return _status(record, show_input=False, history=None)
 
     async def _final_record(self, instance_id: str, seconds: float | None) -> InstanceRecord:
+        if is_entity(instance_id):
+            raise InstanceNotFoundError(f"'{instance_id}' is an entity: it never ends")
         now = asyncio.get_running_loop().time
         deadline = None if seconds is None else now() + seconds
         waiters = self._engine.waiters
@@ -240,7 +242,7 @@ class DurableClient:
             future = waiters.wait(instance_id)
             try:
                 if not self._engine.is_running(instance_id):
-                    record = await self._orchestration(instance_id)
+                    record = await self._queries.get(instance_id, with_payloads=True)
                     if record is None:
                         raise InstanceNotFoundError(f"there is no instance '{instance_id}'")
                     if record.row.status in TERMINAL_STATUSES:

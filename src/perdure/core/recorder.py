@@ -121,7 +121,7 @@ class Recorder:
         return task
 
     def cancel_timer(self, task_id: int) -> None:
-        """Takes that back. Of a timer whose firing is recorded already, and only kept from the code, nothing is left to cancel."""
+        """Takes that back. A timer whose firing is recorded, and only kept from the code, has nothing left to cancel."""
         if self.closed:
             raise Dehydrated
         if task_id not in self._fired_unseen:

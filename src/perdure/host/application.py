@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from perdure.host.triggers.invoke import Invoker
 from perdure.host.triggers.timer import Timers
 from perdure.host.triggers.warmup import warm_up
 from perdure.hub import TaskHub
+from perdure.observability import LoggingHooks
 from perdure.store.contract import HubStore
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Application:
         management: bool = True,
         token_source: TokenSource | None = None,
         app_settings: Mapping[str, str] | None = None,
+        hub_stopped: Callable[[BaseException], None] | None = None,
     ) -> None:
         """Checks everything that can be checked before anything runs.
 
@@ -68,6 +70,7 @@ class Application:
             management: whether the durable management API is served.
             token_source: gives ``call_http`` its tokens.
             app_settings: what bindings name; by default the environment.
+            hub_stopped: is told why, if the hub has to give up. Nothing can be done with it any more then.
 
         Raises:
             RouteTemplateError, RouteConflictError, ScheduleError, QueueConnectionError, MissingAppSettingError,
@@ -103,7 +106,13 @@ class Application:
             [self._timers.activity(), self._http_calls.activity()],
             settings.function_timeout,
         )
-        self.hub = TaskHub(functions, settings.store if store is None else store, settings=engine_settings, clock=clock)
+        self.hub = TaskHub(
+            functions,
+            settings.store if store is None else store,
+            settings=engine_settings,
+            hooks=_Hooks(hub_stopped),
+            clock=clock,
+        )
         self._management = self._management_options()
         self._http = HttpFunctions(
             loaded.triggered, self._invoker, keys, _http_options(settings), fallback=self._reserved(management=management)
@@ -236,6 +245,18 @@ class Application:
                         f"{where}: its client '{parameter.name}' is for task hub '{hub}', but this host serves "
                         f"'{self._settings.hub_name}'. Delete task_hub there, or start the host with --hub {hub}."
                     )
+
+
+class _Hooks(LoggingHooks):
+    """Logs, and passes the worst on."""
+
+    def __init__(self, hub_stopped: Callable[[BaseException], None] | None) -> None:
+        self._hub_stopped = hub_stopped
+
+    def stopped(self, error: BaseException) -> None:
+        super().stopped(error)
+        if self._hub_stopped is not None:
+            self._hub_stopped(error)
 
 
 def _http_options(settings: HostSettings) -> HttpOptions:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from perdure.core.errors import PerdureError
+from perdure.engine.errors import EngineStoppedError
 from perdure.host.application import Application
 from perdure.host.durable_http import TokenSource
 from perdure.host.keys import load_or_create_keys
@@ -34,7 +35,14 @@ class FunctionsHost:
             PerdureError: as ``Application`` does.
         """
         self._settings = settings
-        self._application = Application(loaded, settings, keys=load_or_create_keys(settings.keys_file), token_source=token_source)
+        self._application = Application(
+            loaded,
+            settings,
+            keys=load_or_create_keys(settings.keys_file),
+            token_source=token_source,
+            hub_stopped=self._hub_stopped,
+        )
+        self._failure: BaseException | None = None
         self._server: QuietServer | None = None
         self._stopping = False
 
@@ -46,6 +54,7 @@ class FunctionsHost:
         Raises:
             AddressInUseError: the port is taken, or the address isn't this machine's.
             HubInUseError, StoreUnavailableError, SchemaTooNewError: the hub can't be opened.
+            EngineStoppedError: the hub had to give up while it was serving, so that another process has to go on.
         """
         listener = self._listen()
         try:
@@ -59,6 +68,12 @@ class FunctionsHost:
                     await self._application.stop()
         finally:
             listener.close()
+        if self._failure is not None:
+            raise EngineStoppedError(f"the host has ended because its hub has stopped: {self._failure}") from self._failure
+
+    def _hub_stopped(self, error: BaseException) -> None:
+        self._failure = error
+        self.stop()
 
     def stop(self) -> None:
         """Begins to drain; called again, it no longer waits for open requests."""

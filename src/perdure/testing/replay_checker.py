@@ -28,7 +28,7 @@ class ReplayMismatchError(AssertionError):
 
 
 class ReplayChecker:
-    """``inner``, and after each commit: the fold of the stored bytes, and the row, equal the live state of every instance it touched.
+    """``inner``, and after each commit: the fold of the stored bytes, and the row, equal the live state of all it touched.
 
     Sits outermost, around the other decorators, because the engine may be ahead again as soon as ``commit`` waits::
 
@@ -109,7 +109,7 @@ class ReplayChecker:
             raise ReplayMismatchError(f"entity '{instance_id}': memory says {live}, the store {stored}")
         if (record is not None) is not bool(stored):
             raise ReplayMismatchError(f"entity '{instance_id}': its row and its state don't come and go together")
-        due = [signal.scheduled_time for signal in live.scheduled]
+        due = [signal.scheduled_time for signal in live.scheduled if signal.scheduled_time is not None]
         if record is not None and (live.lock is not None or not live.waiting) and record.row.wake_at != min(due, default=None):
             raise ReplayMismatchError(f"entity '{instance_id}': the row says {record.row.wake_at}, its signals {due}")
 

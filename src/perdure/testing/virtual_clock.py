@@ -5,9 +5,9 @@ import math
 import random
 import selectors
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -40,8 +40,8 @@ class VirtualClock:
         self._now_us += math.ceil(seconds * 1e6)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Time stands still meanwhile, because a thread or a process works for the loop: it takes real time, and no virtual time."""
+    def held(self) -> Generator[None]:
+        """Time stands still meanwhile: a thread or a process works for the loop, which takes real time and no virtual time."""
         self._outside += 1
         try:
             yield
@@ -75,9 +75,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             await super().shutdown_default_executor(*arguments)
 
     def _run_once(self) -> None:
+        # asyncio has no public place where a loop's order could be chosen; these two names are the same in all its versions.
+        loop = cast("Any", super())
         if self._luck is not None:
-            _shuffle_tasks(self._ready, self._luck)  # type: ignore[attr-defined]  # pyright: ignore
-        super()._run_once()  # type: ignore[misc]  # pyright: ignore
+            _shuffle_tasks(cast("Any", self)._ready, self._luck)  # noqa: SLF001 - see above
+        loop._run_once()  # noqa: SLF001 - see above
 
 
 def run_simulation(main: Callable[[VirtualClock], Coroutine[Any, Any, T]], seed: int | None = None) -> T:
@@ -106,7 +108,9 @@ class _JumpingSelector(selectors.BaseSelector):
         if self._clock.is_held:
             return self._real.select(None)
         if timeout is None:
-            raise SimulationStuckError("nothing is ready and no timer is set: what the simulation waits for can't happen any more")
+            raise SimulationStuckError(
+                "nothing is ready and no timer is set: what the simulation waits for can't happen any more"
+            )
         self._clock.advance(timeout)
         return ready
 

@@ -20,7 +20,7 @@ from perdure.host.management.openapi import openapi_document
 from perdure.host.management.orchestrations import OrchestrationRoutes
 from perdure.host.management.payloads import json_response
 from perdure.host.management.requests import ManagementRequest
-from perdure.host.management.routes_entities import EntityClient, EntityRoutes
+from perdure.host.management.routes_entities import EntityRoutes
 from perdure.host.management.tokens import ContinuationTokens
 
 LOOPBACK_PATH = "/durabletask"
@@ -47,7 +47,6 @@ def management_routes(
     keys: HostKeys | None,
     hub_name: str,
     *,
-    entities: EntityClient | None = None,
     options: ManagementOptions = _DEFAULTS,
 ) -> list[BaseRoute]:
     """The API under ``/runtime/webhooks/durabletask``, in any case; ``keys=None`` lets everybody in."""
@@ -62,7 +61,7 @@ def management_routes(
             )
 
     secret = keys.durable_task_key if keys else ""
-    return [_any_case_mount(WEBHOOKS_PATH, ManagementApi(client, hub_name, secret, entities, options, links, admit))]
+    return [_any_case_mount(WEBHOOKS_PATH, ManagementApi(client, hub_name, secret, options, links, admit))]
 
 
 def loopback_routes(
@@ -70,7 +69,6 @@ def loopback_routes(
     hub_name: str,
     links: ManagementLinks,
     *,
-    entities: EntityClient | None = None,
     options: ManagementOptions = _DEFAULTS,
     path: str = LOOPBACK_PATH,
 ) -> list[BaseRoute]:
@@ -86,7 +84,7 @@ def loopback_routes(
         if not (peer and _is_loopback(peer[0]) and _is_loopback(host)):
             raise RequestRefusedError(403, "Forbidden", "this address is for programs on the host's own machine")
 
-    return [_any_case_mount(path, ManagementApi(client, hub_name, links.code or "", entities, options, lambda _: links, admit))]
+    return [_any_case_mount(path, ManagementApi(client, hub_name, links.code or "", options, lambda _: links, admit))]
 
 
 class _Admit(Protocol):
@@ -101,15 +99,13 @@ class ManagementApi:
         client: DurableClient,
         hub_name: str,
         secret: str,
-        entities: EntityClient | None,
         options: ManagementOptions,
         links: Callable[[ManagementRequest], ManagementLinks],
         admit: _Admit,
     ) -> None:
         tokens = ContinuationTokens(secret, hub_name)
         self._orchestrations = OrchestrationRoutes(client, tokens)
-        self._entities = EntityRoutes(entities, tokens)
-        self._has_entities = entities is not None
+        self._entities = EntityRoutes(client, tokens)
         self._hub_name = hub_name
         self._options = options
         self._links = links
@@ -197,7 +193,7 @@ class ManagementApi:
                 # Whoever answers owns the hub already: there is no second app to take it from.
                 return Response(status_code=200)
             case "GET", "openapi.json":
-                return json_response(200, openapi_document(request.base_url, self._hub_name, entities=self._has_entities))
+                return json_response(200, openapi_document(request.base_url, self._hub_name))
             case _:
                 raise not_found(request.method, request.raw_path[:200])
 

@@ -9,6 +9,8 @@ import traceback
 from starlette.responses import Response
 
 from perdure.core.converter import PayloadTooLargeError, SerializationError
+from perdure.core.entity import EntityNotRegisteredError
+from perdure.core.entity_id import InvalidEntityIdError
 from perdure.core.errors import PerdureError
 from perdure.core.ids import InvalidInstanceIdError
 from perdure.core.orchestration import OrchestratorNotRegisteredError
@@ -45,6 +47,8 @@ class RequestRefusedError(PerdureError):
 _STATUSES: dict[type[Exception], tuple[int, str]] = {
     InvalidInstanceIdError: (400, BAD_ARGUMENTS),
     OrchestratorNotRegisteredError: (400, BAD_ARGUMENTS),
+    EntityNotRegisteredError: (400, BAD_ARGUMENTS),
+    InvalidEntityIdError: (400, BAD_ARGUMENTS),
     SerializationError: (400, BAD_ARGUMENTS),
     InstanceNotFoundError: (404, "No such instance"),
     InstanceAlreadyExistsError: (409, "The instance id is taken"),

@@ -95,9 +95,9 @@ _LOCATION: Json = {
 _CONTINUATION: Json = {CONTINUATION_TOKEN: {"description": "Of the next page; absent on the last one.", "schema": _TEXT}}
 
 
-def openapi_document(base_url: str, hub_name: str, *, entities: bool) -> Json:
-    """The document for the API of a hub at ``base_url``; with the entity routes only if this host serves them."""
-    paths = _orchestrations() | (_entities() if entities else {})
+def openapi_document(base_url: str, hub_name: str) -> Json:
+    """The document for the API of a hub at ``base_url``."""
+    paths = _orchestrations() | _entities()
     hub = _query("taskHub", {"type": "string", "enum": [hub_name]}, "Whose instances are meant, if it is given.")
     connection = _query("connection", _TEXT, "Accepted for compatibility.")
     for path in paths.values():

@@ -20,6 +20,9 @@ _HISTORY_ORDER = {
             "EventType",
             "OrchestrationStatus",
             "Name",
+            "EntityId",
+            "Operation",
+            "LockSet",
             "Reason",
             "Details",
             "FailureDetails",
@@ -75,8 +78,12 @@ def status_body(status: DurableOrchestrationStatus) -> dict[str, Any]:
         "lastUpdatedTime": _whole_seconds(status.last_updated_time),
     }
     if status.history is not None and status.runtime_status is not OrchestrationRuntimeStatus.Pending:
-        body["historyEvents"] = [dict(sorted(event.items(), key=lambda it: _HISTORY_ORDER[it[0]])) for event in status.history]
+        body["historyEvents"] = [_ordered(event) for event in status.history]
     return body
+
+
+def _ordered(event: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(event.items(), key=lambda item: _HISTORY_ORDER.get(item[0], len(_HISTORY_ORDER))))
 
 
 def _whole_seconds(moment: datetime | None) -> str | None:

@@ -97,10 +97,11 @@ class Invoker:
 
     async def _run(self, call: Callable[..., Any], arguments: dict[str, Any], *, is_async: bool) -> Any:
         if is_async:
-            return await call(**arguments)
-        bound = functools.partial(contextvars.copy_context().run, call, **arguments)
-        result = await asyncio.get_running_loop().run_in_executor(self._threads, bound)
-        # A plain def may hand back what an async def of its own would: a decorator that forgot to be async, a lambda.
+            result = call(**arguments)
+        else:
+            bound = functools.partial(contextvars.copy_context().run, call, **arguments)
+            result = await asyncio.get_running_loop().run_in_executor(self._threads, bound)
+        # Decorators may hide which of the two a function is.
         return await cast("Awaitable[Any]", result) if inspect.isawaitable(result) else result
 
     async def _within_limit(self, function: TriggeredFunction, work: Awaitable[Any]) -> Any:
