@@ -30,7 +30,11 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
 
 
 class InstanceRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The projection of one instance: what recovery, timers and queries need without opening a history."""
+    """The projection of one instance: what recovery, timers and queries need without opening a history.
+
+    Within a generation only ``status``, ``custom_status``, ``pending`` and ``wake_at`` change: of the rows of its later turns
+    (``TurnRecord.continues``) stores write nothing else.
+    """
 
     instance_id: str
     partition: int
@@ -85,6 +89,11 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     vacate: bool = False
     """Delete row and segments, but leave the messages that are on their way to it: they may make it anew (an entity without
     state). No segment and no row then."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether the row belongs to a generation that an earlier turn began."""
+        return self.row is not None and self.segment is not None and self.segment.seq > self.row.first_seq
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):

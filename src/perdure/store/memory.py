@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from perdure.core.effects import CommitReceipt
 from perdure.core.errors import EngineInvariantError
 from perdure.store.chain import CommitChain
@@ -241,8 +243,13 @@ class _Draft:
         if turn.delete or turn.vacate or turn.reset:
             self._segments.clear()
             self._number_taken = False
-        if turn.row is not None:
-            self._row = turn.row
+        row = turn.row
+        if not turn.continues:
+            self._row = row or self._row
+        elif row is not None and self._row is not None:
+            self._row = msgspec.structs.replace(
+                self._row, status=row.status, custom_status=row.custom_status, pending=row.pending, wake_at=row.wake_at
+            )
         if turn.segment is not None:
             self._number_taken |= turn.segment.seq in self._segments
             self._segments[turn.segment.seq] = turn.segment

@@ -8,6 +8,7 @@ CREATE TEMP VIEW apply_commit AS SELECT
     NULL AS purged,    -- [instance_id]: those of the deleted whose messages go too
     NULL AS reset,     -- [instance_id]
     NULL AS rows,      -- [[the columns of an instance]]
+    NULL AS changes,   -- [[instance_id, status, custom_status, pending, wake_at]]
     NULL AS segments,  -- [[instance_id, seq, at, offset, length]]
     NULL AS outbox,    -- [[message_id, instance_id, partition, offset, length]]
     NULL AS consumed,  -- [message_id]
@@ -35,6 +36,10 @@ CREATE TEMP TRIGGER apply_commit_now INSTEAD OF INSERT ON apply_commit BEGIN
         name = excluded.name, version = excluded.version, status = excluded.status, created_at = excluded.created_at,
         custom_status = excluded.custom_status, tags = excluded.tags, parent_id = excluded.parent_id,
         pending = excluded.pending, wake_at = excluded.wake_at, first_seq = excluded.first_seq;
+
+    UPDATE instances SET
+        status = value ->> 1, custom_status = value ->> 2, pending = value ->> 3, wake_at = value ->> 4
+    FROM json_each(new.changes) WHERE instance_id = value ->> 0;
 
     INSERT INTO history (iid, seq, at, events)
     SELECT

@@ -55,6 +55,7 @@ def encode(commit: Commit) -> Write:
         _json(list(folded.purged)),
         _json(list(folded.reset)),
         _json([_columns(row) for row in folded.rows.values()]),
+        _json([_changes(row) for row in folded.changes.values()]),
         _json([payload.segment(key, segment) for key, segments in folded.segments.items() for segment in segments]),
         _json([payload.message(message) for message in commit.outbox]),
         _json(list(commit.consumed)),
@@ -92,6 +93,8 @@ class _Folded:
         self.purged: dict[str, None] = {}
         self.reset: dict[str, None] = {}
         self.rows: dict[str, InstanceRow] = {}
+        self.changes: dict[str, InstanceRow] = {}
+        """Rows of which only a part can have changed: written after the others."""
         self.segments: dict[str, list[Segment]] = {}
         for turn in turns:
             self._add(turn)
@@ -103,12 +106,16 @@ class _Folded:
         if turn.delete or turn.vacate:
             self.deleted[key] = None
             self.rows.pop(key, None)
+            self.changes.pop(key, None)
         if turn.reset:
             self.reset[key] = None
         if turn.delete or turn.vacate or turn.reset:
             self.segments.pop(key, None)
-        if turn.row is not None:
+        if turn.row is not None and turn.continues:
+            self.changes[key] = turn.row
+        elif turn.row is not None:
             self.rows[key] = turn.row
+            self.changes.pop(key, None)
         if turn.segment is not None:
             self.segments.setdefault(key, []).append(turn.segment)
 
@@ -157,6 +164,10 @@ def _columns(row: InstanceRow) -> tuple[str | int | None, ...]:
         row.wake_at,
         row.first_seq,
     )
+
+
+def _changes(row: InstanceRow) -> tuple[str | int | None, ...]:
+    return row.instance_id, row.status, row.custom_status, row.pending, row.wake_at
 
 
 def _json(value: object) -> str:

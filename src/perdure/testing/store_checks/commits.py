@@ -95,6 +95,24 @@ async def reset_deletes_the_older_segments_only(harness: StoreHarness) -> None:
         assert loaded["b"].segments == [segment(1)]
 
 
+async def within_a_generation_only_what_moves_changes_in_a_row(harness: StoreHarness) -> None:
+    moved = {"status": "Suspended", "custom_status": "1", "pending": 2, "wake_at": 3}
+    other = {"execution_id": "x", "generation": 7, "name": "x", "version": "x", "created_at": 7, "tags": {"x": "y"}}
+    later = TurnRecord(instance_id="a", row=row("a", **moved, **other), segment=segment(2))
+    next_generation = TurnRecord(instance_id="a", row=row("a", **moved, **other, first_seq=3), segment=segment(3), reset=True)
+    async with opened(harness) as hub:
+        await hub.commit(first_turn("a"))
+        await hub.commit(later)
+        assert (await hub.store.load(["a"]))["a"].row == row("a", **moved)
+        await hub.commit(next_generation)
+        assert (await hub.store.load(["a"]))["a"].row == row("a", **moved, **other, first_seq=3)
+        # The same where one commit holds it all.
+        await hub.commit(TurnRecord(instance_id="a", delete=True), first_turn("a"), later)
+        assert (await hub.store.load(["a"]))["a"].row == row("a", **moved)
+        await hub.commit(TurnRecord(instance_id="a", row=row("a")), next_generation)
+        assert (await hub.store.load(["a"]))["a"].row == row("a", **moved, **other, first_seq=3)
+
+
 async def an_id_that_is_used_again_may_start_its_numbers_again(harness: StoreHarness) -> None:
     async with opened(harness) as hub:
         await hub.commit(first_turn("a", status="Completed"), next_turn("a", 2))
@@ -200,6 +218,7 @@ CHECKS = (
     a_cancelled_wait_leaves_the_order_of_commits_alone,
     turns_of_one_instance_in_one_commit_apply_in_order,
     reset_deletes_the_older_segments_only,
+    within_a_generation_only_what_moves_changes_in_a_row,
     an_id_that_is_used_again_may_start_its_numbers_again,
     delete_removes_row_segments_and_messages,
     an_instance_can_be_deleted_and_made_again_in_one_commit,
