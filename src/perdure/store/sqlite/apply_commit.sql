@@ -30,7 +30,8 @@ CREATE TEMP TRIGGER apply_commit_now INSTEAD OF INSERT ON apply_commit BEGIN
     SELECT
         value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8,
         value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13
-    FROM json_each(new.rows) WHERE true
+    -- The limit keeps the subquery apart: json_each would write its value out as text again for each of the columns.
+    FROM (SELECT value FROM json_each(new.rows) LIMIT -1) WHERE true
     ON CONFLICT (instance_id) DO UPDATE SET
         partition = excluded.partition, execution_id = excluded.execution_id, generation = excluded.generation,
         name = excluded.name, version = excluded.version, status = excluded.status, created_at = excluded.created_at,
