@@ -55,6 +55,18 @@ def function_name(function: object) -> str:
 class DurableOrchestrationContext:
     """What an orchestrator may use instead of the world: activities, timers, events, time and unique ids that replay alike."""
 
+    __slots__ = (
+        "_custom_status",
+        "_entity_calls",
+        "_functions",
+        "_histories",
+        "_next_input",
+        "_own_status",
+        "_recorder",
+        "_started",
+        "_unique_ids",
+    )
+
     def __init__(
         self,
         recorder: Recorder,

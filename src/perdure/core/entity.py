@@ -193,8 +193,7 @@ class Entity:
                 raise EngineInvariantError(f"{type(event).__name__} was sent to entity '{self.instance_id}'")
             turn.dispositions.append(Disposition.ACCEPTED)
         self._save(turn)
-        if self._effects:
-            turn.effects = Sealed(self._effects)
+        turn.effects = Sealed(self._effects)
         return turn
 
     def replay(self, segments: Iterable[tuple[int, bytes]], custom_status: str | None) -> None:

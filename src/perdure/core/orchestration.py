@@ -104,7 +104,7 @@ class Turn:
         """Nothing is left to keep of the instance; there is no segment then."""
         self.projection_changed = False
         self.messages: list[Message] = []
-        self.effects: Sealed[Sequence[Effect]] = Sealed(())
+        self.effects: Sealed[Sequence[Effect]]
         """Its own seal even if there are none: the engines of two hubs may be committing at the same time."""
         self.dispositions: list[Disposition] = []
         """One per message of the turn."""
@@ -285,8 +285,7 @@ class Orchestration:
             projected = self.projection()  # not of a turn that leaves no trace: then no row is written either
             turn.projection_changed = turn.reset or projected != self._projected
             self._projected = projected
-        if effects:
-            turn.effects = Sealed(effects)
+        turn.effects = Sealed(effects)
         return turn
 
     def close(self) -> None:
@@ -335,6 +334,7 @@ class Orchestration:
         if not isinstance(opening, OrchestratorStarted):
             raise EngineInvariantError(f"turn {number} of instance '{self.instance_id}' doesn't begin with OrchestratorStarted")
         recorded: list[Any] = []
+        self._recorder.sources = []
         self._begin_turn(opening)
         for event in events[1:]:
             self.state.fold(event)
@@ -367,7 +367,6 @@ class Orchestration:
         recorder = self._recorder
         recorder.now_us = opening.at
         recorder.actions = []
-        recorder.sources = []
         self._idle_turn = opening.idle
         self._moved = False
         if not opening.idle and self._doomed is None and not self.ended:
