@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 import perdure as df
+from perdure.core.events import EntityLockRequested, ParentLink
+from perdure.core.messages import Message
+from perdure.engine import partition_loop
 from perdure.engine.hooks import EngineHooks
 from perdure.store.memory import MemoryData
 from tests.e2e.lab import Lab, real_scenario, scenario
@@ -330,6 +333,30 @@ async def test_terminating_the_holder_or_who_waits_releases(lab: Lab) -> None:
         await hub.client.wait_for_completion("next", 10)
 
 
+def waits_for_go(context: df.DurableOrchestrationContext) -> Any:
+    yield context.wait_for_external_event("go")
+
+
+@pytest.mark.parametrize("owner", ["gone", "ended", "other-generation"])
+@scenario
+async def test_a_lock_for_somebody_who_does_not_want_it_any_more_is_given_back(lab: Lab, owner: str) -> None:
+    """The request was still on its way from entity to entity when the orchestration ended and released them."""
+    entities(lab)
+    lab.orchestrator(waits_for_go)
+    lab.orchestrator(hello)
+    async with lab.hub() as hub:
+        await hub.client.wait_for_completion(await hub.client.start_new("hello", "ended"), 10)
+        await hub.client.signal_entity("@counter@a", "add", 1)
+        request = EntityLockRequested(0, "section", ("@counter@a", "@counter@b"), 0, ParentLink(owner, "e", 4, 0))
+        if owner == "other-generation":
+            await hub.client.start_new("waits_for_go", owner)
+        await hub._engine.send(Message("@counter@a", request))
+        await hub.client.signal_entity("@counter@a", "add", 1)
+        await hub.client.signal_entity("@counter@b", "add", 1)
+        await settled(lambda: _is(hub, "@counter@a", 2))
+        await settled(lambda: _is(hub, "@counter@b", 1))
+
+
 @scenario
 async def test_orphaned_locks_can_be_released(lab: Lab) -> None:
     if lab.kind.store != "memory":
@@ -375,9 +402,13 @@ def chatty(context: df.DurableOrchestrationContext) -> Any:
         context.continue_as_new([base + 100, rounds - 1])
 
 
-@pytest.mark.parametrize("batch", [1, 3, 1000])
+@pytest.mark.parametrize(("batch", "gathered"), [(1, 1), (3, 2), (3, 7), (1000, 5000)])
 @scenario
-async def test_each_senders_operations_arrive_once_and_in_order_however_small_the_batches(lab: Lab, batch: int) -> None:
+async def test_each_senders_operations_arrive_once_and_in_order_however_small_the_batches(
+    lab: Lab, batch: int, gathered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small batches postpone many messages, which later ones of the same sender must not overtake."""
+    monkeypatch.setattr(partition_loop, "_MAX_GATHERED", gathered)
     entities(lab)
     lab.orchestrator(chatty)
     async with lab.hub(max_batch_turns=batch) as hub:
@@ -390,6 +421,31 @@ async def test_each_senders_operations_arrive_once_and_in_order_however_small_th
             for one in ids:
                 numbers = [number for who, number in entries if who == one]
                 assert numbers == sorted(set(numbers))
+
+
+def talkative(context: df.DurableOrchestrationContext) -> Any:
+    for number in range(20):
+        yield context.wait_for_external_event("more")
+        for part in range(4):
+            context.signal_entity(df.EntityId("log", str(part % 2)), "add", 4 * number + part)
+
+
+@pytest.mark.parametrize(("batch", "gathered"), [(1, 1), (2, 1), (3, 2), (1000, 3)])
+@scenario
+async def test_nothing_overtakes_what_was_postponed(
+    lab: Lab, batch: int, gathered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender goes on while its earlier messages still wait for their turn."""
+    monkeypatch.setattr(partition_loop, "_MAX_GATHERED", gathered)
+    entities(lab)
+    lab.orchestrator(talkative)
+    async with lab.hub(max_batch_turns=batch) as hub:
+        await hub.client.start_new("talkative", "i")
+        await asyncio.gather(*(hub.client.raise_event("i", "more") for _ in range(20)))
+        await settled(lambda: _complete(hub, 80))
+        for key in "01":
+            numbers = (await hub.client.read_entity_state(df.EntityId("log", key))).entity_state
+            assert numbers == sorted(numbers)
 
 
 async def _complete(hub: df.TaskHub, expected: int) -> bool:

@@ -13,7 +13,7 @@ from perdure.store.refusals import lease_lost
 from perdure.store.sqlite.leases import stale_leases
 
 _STALE = "stale epoch"
-_APPLY = "INSERT INTO apply_commit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_APPLY = "INSERT INTO apply_commit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # Most commits are segments only; for them a plain INSERT saves half of the trigger's fixed cost.
 _APPEND = """
     INSERT INTO history (iid, seq, at, events)
