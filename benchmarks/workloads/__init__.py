@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from benchmarks.workloads import chain, dormant, entities, fan_out, hello_cities, recovery, replay, starts
+from benchmarks.workloads import chain, dormant, entities, fan_out, hello_cities, http, recovery, replay, starts
 
 WORKLOADS: dict[str, ModuleType] = {
     "chain": chain,
@@ -13,4 +13,5 @@ WORKLOADS: dict[str, ModuleType] = {
     "entities": entities,
     "replay": replay,
     "recovery": recovery,
+    "http": http,
 }

@@ -104,7 +104,11 @@ def test_nothing_is_lost_however_often_workers_are_killed(tmp_path: Path) -> Non
     assert hub.acknowledged, hub.errors()
     started = time.monotonic()
     last = hub.worker(last=max(hub.acknowledged) + 1)
-    assert last.wait(timeout=120) == 0, f"seed {seed}: {hub.errors()}"
+    try:
+        assert last.wait(timeout=120) == 0, f"seed {seed}: {hub.errors()}"
+    finally:
+        last.kill()
+        last.wait()
     assert not hub.read_log() & completed
     statuses, _ = hub.stored()
     assert {statuses[f"c{number}"] for number in hub.acknowledged} == {"Completed"}

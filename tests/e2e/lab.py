@@ -68,7 +68,7 @@ class Lab:
 
     def orchestrator(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         """Registers a generator function as it is, or as the coroutine that does the same."""
-        styled = _as_coroutine(function) if self.kind.coroutine else function
+        styled = _as_coroutine(function) if self.kind.coroutine and inspect.isgeneratorfunction(function) else function
         return self.app.orchestration_trigger(context_name="context", **options)(styled)
 
     def activity(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

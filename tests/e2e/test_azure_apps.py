@@ -205,12 +205,32 @@ def test_nothing_is_scheduled_before_it_is_yielded(app: Azure) -> None:
     run(app, scenario())
 
 
-def test_entities_are_refused_with_a_reason(app: Azure) -> None:
+def test_entities_run_and_the_sdk_comes_to_the_same(app: Azure) -> None:
     async def scenario() -> None:
-        status = await app.end(await app.start("uses_entity"))
-        assert status.runtime_status == "Failed"
-        assert "@counter@a" in status.output
-        assert "runs no entities" in status.output
+        instance_id = await app.start("uses_entity")
+        expected = [5, "not today", [6, ["counter", "a", "text"]], 1]
+        assert (await app.end(instance_id)).output == expected
+        said = await app.sdk_says(instance_id)
+        assert (said["isDone"], said["output"]) == (True, expected)
+        client = app.hub.client
+        assert (await client.read_entity_state("@counter@a")).entity_state == 6, "the failed operation left its state"
+        assert (await client.read_entity_state("@basket@b")).entity_state["__class__"] == "Order"
+        await client.signal_entity("@counter@a", "add", json.dumps(4))  # as the SDK's client sends it
+        await client.signal_entity("@counter@a", "add", 3)
+        assert (await client.read_entity_state("@counter@a")).entity_state == 13
+        await client.signal_entity("@counter@a", "reset")
+        assert not (await client.read_entity_state("@counter@a")).entity_exists
+
+    run(app, scenario())
+
+
+def test_an_entity_of_a_function_json_folder_runs(lab: Lab) -> None:
+    app = Azure(lab, "folders")
+
+    async def scenario() -> None:
+        for number in (1, 2):
+            await app.hub.client.signal_entity("@counter@a", "add", json.dumps(number))
+        assert (await app.hub.client.read_entity_state("@counter@a")).entity_state == 3
 
     run(app, scenario())
 

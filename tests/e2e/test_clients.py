@@ -149,8 +149,6 @@ async def test_calls_for_one_instance_made_at_once_are_all_answered_in_order(lab
 @scenario
 async def test_a_delayed_start_waits_for_its_time(lab: Lab) -> None:
     def now(context: Context):
-        if False:
-            yield
         return context.current_utc_datetime.timestamp()
 
     lab.orchestrator(now)

@@ -280,8 +280,6 @@ async def test_an_orchestrator_that_blocks_is_reported_with_its_stack(lab: Lab) 
             reports.append((instance_id, name, seconds, stack))
 
     def blocks(context: Context):
-        if False:
-            yield
         end = time.monotonic() + 10
         while not reports and time.monotonic() < end:
             time.sleep(0.01)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from perdure.core.converter import JsonConverter
 from perdure.core.effects import DispatchActivity
 from perdure.core.failures import FailureDetails
-from perdure.core.functions import ActivityFunction, OrchestratorFunction, Pool
+from perdure.core.functions import ActivityFunction, EntityFunction, OrchestratorFunction, Pool
 from perdure.engine.activities import ActivityExecutor, ActivityOutcome
 
 
@@ -50,6 +50,7 @@ class Harness:
         max_payload_bytes: int = 10_000_000,
     ) -> None:
         self.orchestrators: dict[str, OrchestratorFunction] = {}
+        self.entities: dict[str, EntityFunction] = {}
         self.activities = {function.name.casefold(): function for function in functions}
         self.batches: list[list[ActivityOutcome]] = []
         self._news = asyncio.Event()

@@ -94,10 +94,10 @@ class EntityWorld:
     def turn(self, instance_id: str, *messages: Message) -> Turn:
         """One turn of one instance, and what an engine and a store would do about it."""
         messages = tuple(decode_message(encode_message(message)) for message in messages)
-        instance = self._hydrated(instance_id)
+        instance = self.hydrated(instance_id)
         turn = instance.turn(messages, self.now_us)
         assert len(turn.dispositions) == len(messages)
-        self._store(instance_id, instance, turn)
+        self.store(instance_id, instance, turn)
         sent = list(turn.messages)
         for message, disposition in zip(messages, turn.dispositions, strict=True):
             if disposition is not Disposition.ACCEPTED and isinstance(message.event, EntityLockGranted):
@@ -134,7 +134,7 @@ class EntityWorld:
         assert state.completed.failure is None, state.completed.failure
         return self.converter.decode(state.completed.result, None, "", "")
 
-    def _hydrated(self, instance_id: str) -> Hydrated:
+    def hydrated(self, instance_id: str) -> Hydrated:
         instance = self.live.get(instance_id)
         if instance is not None and (not self.evict or instance.ended):
             return instance
@@ -150,7 +150,7 @@ class EntityWorld:
         self.live[instance_id] = made
         return made
 
-    def _store(self, instance_id: str, instance: Hydrated, turn: Turn) -> None:
+    def store(self, instance_id: str, instance: Hydrated, turn: Turn) -> None:
         if turn.events is not None:
             stored = [] if turn.reset else self.stored.get(instance_id, [])
             assert not stored or stored[-1][0] < turn.seq

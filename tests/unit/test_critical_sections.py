@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import perdure as df
-from perdure.core.events import ExecutionSuspended, ExecutionTerminated, ExecutionResumed, EventRaised
+from perdure.core.events import EventRaised, ExecutionResumed, ExecutionSuspended, ExecutionTerminated
 from perdure.core.messages import Message
 from perdure.core.state import InstanceState
 from tests.unit.entity_world import App, EntityWorld

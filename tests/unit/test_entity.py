@@ -96,7 +96,7 @@ def test_a_question_writes_nothing(evict: bool) -> None:
 
 def test_messages_of_two_turns_never_share_an_id_though_nothing_was_stored() -> None:
     here = world(False)
-    entity = here._hydrated("@counter@a")
+    entity = here.hydrated("@counter@a")
     prefixes = [entity.message_prefix(entity.turn([], 0)) for _ in range(3)]
     assert prefixes == sorted(set(prefixes))
 
@@ -105,7 +105,9 @@ def test_a_failing_operation_is_undone_and_its_neighbours_are_not(evict: bool) -
     here = world(evict)
     entity = "@counter@a"
     operations = [("add", "1"), ("fail", None), ("add", "2")]
-    turn = here.turn(entity, *(Message(entity, EntityOperationCalled(entity, name, 7, text, CALLER)) for name, text in operations))
+    turn = here.turn(
+        entity, *(Message(entity, EntityOperationCalled(entity, name, 7, text, CALLER)) for name, text in operations)
+    )
     assert here.state(entity) == 3
     assert [type(message.event) for message in turn.messages] == [
         EntityOperationCompleted,
@@ -393,11 +395,11 @@ def test_an_entity_whose_code_is_gone_keeps_what_arrives_until_it_is_back() -> N
 
 def test_a_passive_engine_records_signals_and_an_active_one_applies_them() -> None:
     here = world(True)
-    entity = here._hydrated("@counter@a")
+    entity = here.hydrated("@counter@a")
     for number in (1, 2):
         message = Message("@counter@a", EntityOperationCalled("@counter@a", "add", 7, str(number), CALLER))
         turn = entity.turn([message], here.now_us, idle=True)
-        here._store("@counter@a", entity, turn)
+        here.store("@counter@a", entity, turn)
         assert not turn.messages
     here.wakes["@counter@a"] = entity.wake_at
     here.channels.clear()

@@ -203,7 +203,7 @@ class Attempts:
     def __init__(self, delays: list[int | Exception | None]) -> None:
         self.tasks: list[Task[Any]] = []
         self.timers: list[TimerTask] = []
-        self.asked: list[tuple[int, Exception]] = []
+        self.asked: list[tuple[int, BaseException]] = []
         self.delays = delays
         self.task: RetryTask[Any] = RetryTask(self.attempt, self.delay, self.wait)
 
@@ -212,7 +212,7 @@ class Attempts:
         self.tasks.append(Task())
         return self.tasks[-1]
 
-    def delay(self, number: int, error: Exception) -> int | None:
+    def delay(self, number: int, error: BaseException) -> int | None:
         self.asked.append((number, error))
         delay = self.delays[number - 1]
         if isinstance(delay, Exception):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum
 from functools import partial
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 from perdure.app.bindings import AuthLevel, Bindings, auth_level_of
 from perdure.app.entity_classes import check_entity_class, entity_from_class
@@ -144,8 +144,8 @@ class Blueprint(Bindings):
 
         def decorate(function: E) -> E:
             if isinstance(function, type):
-                self.entity(function, name=entity_name, raises=raises)
-                return function
+                self.entity(cast("type", function), name=entity_name, raises=raises)
+                return cast("E", function)
             check_callable(function, "entity_trigger")
             if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
                 raise FunctionDefinitionError(
@@ -164,10 +164,10 @@ class Blueprint(Bindings):
         return decorate
 
     @overload
-    def entity(self, cls: C, /, *, name: str | None = None, raises: tuple[type[Exception], ...] = ()) -> C: ...
+    def entity(self, cls: C, *, name: str | None = None, raises: tuple[type[Exception], ...] = ()) -> C: ...
     @overload
     def entity(self, *, name: str | None = None, raises: tuple[type[Exception], ...] = ()) -> Callable[[C], C]: ...
-    def entity(self, cls: type | None = None, /, *, name: str | None = None, raises: tuple[type[Exception], ...] = ()) -> Any:
+    def entity(self, cls: type | None = None, *, name: str | None = None, raises: tuple[type[Exception], ...] = ()) -> Any:
         """Makes a class an entity: its public methods are the operations, its annotated attributes the state.
 
         A dataclass, a Struct or a pydantic model is its own state. An operation takes one input at most; annotations tell the

@@ -118,12 +118,12 @@ class _Operation:
     def call(self, entity: Any, context: DurableEntityContext) -> Any:
         """Runs it with the operation's input."""
         if not self._takes_input:
-            if context.has_input:
+            if context.input_text is not None:
                 raise EntityOperationError(
                     f"operation '{self.name}' of entity '{context.entity_id}' takes no input, but got one."
                 )
             return self._function(entity)
-        if not context.has_input and self._optional:
+        if context.input_text is None and self._optional:
             return self._function(entity)
         return self._function(entity, context.argument(self._input_type))
 
@@ -171,7 +171,7 @@ class _Attributes(_State):
         self._cls = cls
         self._names = frozenset(fields)
         self._single = list(fields) == ["state"]
-        self._type: Any = fields["state"] if self._single else TypedDict("State", fields, total=False)
+        self._type: Any = fields["state"] if self._single else _typed_dict(fields)
         self._defaults = {name: getattr(cls, name) for name in fields if hasattr(cls, name)}
 
     def load(self, context: DurableEntityContext) -> tuple[Any, str | None]:
@@ -192,7 +192,7 @@ class _Attributes(_State):
         return entity, None
 
     def value(self, entity: Any, context: DurableEntityContext) -> Any:
-        attributes = vars(entity)
+        attributes = cast("dict[str, Any]", vars(entity))
         lost = [name for name in attributes if name not in self._names and not name.startswith("_")]
         if lost:
             raise EntityOperationError(
@@ -230,7 +230,12 @@ def _state_of(cls: type) -> _State:
     return _ByHand(cls) if not fields and issubclass(cls, DurableEntity) else _Attributes(cls, fields)
 
 
-def _is_model(cls: type) -> bool:
+def _typed_dict(fields: dict[str, Any]) -> Any:
+    make: Any = TypedDict  # made at run time, which type checkers don't expect
+    return make("State", fields, total=False)
+
+
+def _is_model(cls: Any) -> bool:
     return is_dataclass(cls) or issubclass(cls, msgspec.Struct) or hasattr(cls, "model_validate_json")
 
 
@@ -251,7 +256,6 @@ def _methods(cls: type) -> dict[str, types.FunctionType]:
     for base in reversed(cls.__mro__):
         if base is object or base is DurableEntity or base.__module__.partition(".")[0] in ("msgspec", "pydantic"):
             continue
-        for name, member in vars(base).items():
-            if not name.startswith("_") and isinstance(member, types.FunctionType):
-                found[name] = cast("types.FunctionType", member)
+        members = vars(base).items()
+        found |= {name: member for name, member in members if isinstance(member, types.FunctionType) and not name.startswith("_")}
     return found

@@ -211,11 +211,20 @@ class DurableOrchestrationContext:
 
     @overload
     def call_entity(
-        self, entityId: EntityId | str, operationName: str, operationInput: Any = None, expected_type: None = None
+        self,
+        entityId: EntityId | str,  # noqa: N803 - as in azure-functions-durable
+        operationName: str,  # noqa: N803
+        operationInput: Any = None,  # noqa: N803
+        expected_type: None = None,
     ) -> Task[Any]: ...
     @overload
     def call_entity(
-        self, entityId: EntityId | str, operationName: str, operationInput: Any = None, *, expected_type: type[T]
+        self,
+        entityId: EntityId | str,  # noqa: N803 - as in azure-functions-durable
+        operationName: str,  # noqa: N803
+        operationInput: Any = None,  # noqa: N803
+        *,
+        expected_type: type[T],
     ) -> Task[T]: ...
     def call_entity(
         self,
@@ -241,7 +250,9 @@ class DurableOrchestrationContext:
             CriticalSectionError: there is a critical section, and it doesn't allow this call.
             SerializationError, PayloadTooLargeError: the input can't be stored.
         """
-        return self._entities.call(entity_id(entityId), operationName, operationInput, expected_type)
+        entity = entity_id(entityId)
+        text = self._operation_input(entity, operationName, operationInput)
+        return self._entities.call(entity, operationName, text, expected_type)
 
     def signal_entity(
         self,
@@ -264,7 +275,9 @@ class DurableOrchestrationContext:
             CriticalSectionError: this orchestration has the entity locked; call it instead.
             SerializationError, PayloadTooLargeError: the input can't be stored.
         """
-        self._entities.signal(entity_id(entityId), operationName, operationInput, signal_time)
+        entity = entity_id(entityId)
+        text = self._operation_input(entity, operationName, operationInput)
+        self._entities.signal(entity, operationName, text, signal_time)
 
     def lock_entities(self, *entities: EntityId | str | Sequence[EntityId | str]) -> LockTask:
         """Waits until this orchestration has all the entities to itself: a critical section.
@@ -437,6 +450,9 @@ class DurableOrchestrationContext:
     def next_generation(self) -> tuple[str | None, bool, str | None] | None:
         """``(input, save_events, new_version)`` once ``continue_as_new`` was called."""
         return self._next_input
+
+    def _operation_input(self, entity: EntityId, operation: str, input_: Any) -> str | None:
+        return self._recorder.converter.encode(input_, "input of entity operation", f"{entity}.{operation}")
 
     @property
     def _entities(self) -> EntityCalls:

@@ -265,10 +265,7 @@ class Entity:
             self._lock = None
             self._take_waiting()
         elif self._waiting:
-            kept = [
-                one for one in self._waiting if not isinstance(one, EntityLockRequested) or one.critical_section_id != section
-            ]
-            self._waiting = deque(kept)
+            self._waiting = deque(one for one in self._waiting if not _asks_for(one, section))
 
     # --- operations -----------------------------------------------------------------------------------------------
 

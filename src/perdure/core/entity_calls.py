@@ -30,8 +30,8 @@ class EntityCalls:
         self.section: CriticalSection | None = None
         """The one that was asked for last."""
 
-    def call(self, entity: EntityId, operation: str, input_: Any, expected_type: object) -> Task[Any]:
-        """See ``DurableOrchestrationContext.call_entity``."""
+    def call(self, entity: EntityId, operation: str, input_: str | None, expected_type: object) -> Task[Any]:
+        """See ``DurableOrchestrationContext.call_entity``; ``input_`` is JSON text."""
         target = str(entity)
         section = self._active_section()
         if section is not None:
@@ -40,19 +40,17 @@ class EntityCalls:
             function = self._functions.entities.get(entity.name)
             expected_type = function.result_type(operation) if function is not None else None
         recorder = self._recorder
-        name = f"{target}.{operation}"
-        text = recorder.converter.encode(input_, "input of entity operation", name)
         task_id = recorder.next_task_id
-        recorder.add(EntityOperationCalled(target, operation, task_id, text))
+        recorder.add(EntityOperationCalled(target, operation, task_id, input_))
         recorder.next_task_id = task_id + 1
-        task: LeafTask[Any] = LeafTask(task_id, name, expected_type)
+        task: LeafTask[Any] = LeafTask(task_id, f"{target}.{operation}", expected_type)
         recorder.tasks[task_id] = task
         if section is not None:
             section.calls[target] = task
         return task
 
-    def signal(self, entity: EntityId, operation: str, input_: Any, signal_time: datetime | timedelta | None) -> None:
-        """See ``DurableOrchestrationContext.signal_entity``."""
+    def signal(self, entity: EntityId, operation: str, input_: str | None, signal_time: datetime | timedelta | None) -> None:
+        """See ``DurableOrchestrationContext.signal_entity``; ``input_`` is JSON text."""
         target = str(entity)
         section = self._active_section()
         if section is not None and target in section.entities:
@@ -61,10 +59,9 @@ class EntityCalls:
                 "taken up behind the lock. Use call_entity, or signal it after the block."
             )
         recorder = self._recorder
-        text = recorder.converter.encode(input_, "input of entity operation", f"{target}.{operation}")
         task_id = recorder.next_task_id
         due = None if signal_time is None else moment_us(signal_time, recorder.now_us)
-        recorder.add(EntityOperationSignaled(target, operation, task_id, text, due))
+        recorder.add(EntityOperationSignaled(target, operation, task_id, input_, due))
         recorder.next_task_id = task_id + 1
 
     def lock(self, entities: tuple[EntityId, ...]) -> LockTask:

@@ -224,8 +224,8 @@ class DurableEntityContext:
     def schedule_new_orchestration(
         self,
         name: str | Callable[..., Any],
-        input: Any = None,
-        instance_id: str | None = None,  # noqa: A002 - as in durabletask
+        input: Any = None,  # noqa: A002 - as in durabletask
+        instance_id: str | None = None,
     ) -> str:
         """``start_new`` under the name that the durabletask SDK has for it."""
         return self.start_new(name, instance_id, input)
@@ -233,9 +233,9 @@ class DurableEntityContext:
     # --- inside ---------------------------------------------------------------------------------------------------
 
     @property
-    def has_input(self) -> bool:
-        """Whether the operation came with an input."""
-        return self._operation.input is not None
+    def input_text(self) -> str | None:
+        """The operation's input as JSON text; ``None`` if it came without."""
+        return self._operation.input
 
     @property
     def state_is_set(self) -> bool:

@@ -35,7 +35,7 @@ class OrchestratorFlavour(Protocol):
         ...
 
     def failure(
-        self, kind: Literal["activity", "sub-orchestration"], name: str, task_id: int, details: FailureDetails
+        self, kind: Literal["activity", "sub-orchestration", "entity operation"], name: str, task_id: int, details: FailureDetails
     ) -> Exception:
         """What the orchestrator's code gets thrown when a task of its has failed."""
         ...

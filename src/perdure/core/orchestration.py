@@ -247,8 +247,8 @@ class Orchestration:
     def turn(self, messages: Sequence[Message], now_us: int, *, idle: bool = False) -> Turn:
         """Takes the messages in order, runs the code as far as it goes, and says what came of it.
 
-        ``now_us`` becomes the orchestration's time. ``idle`` makes a new instance wait for an app that has its code. The object has moved on when this returns, durable or not: if the
-        commit fails, drop it.
+        ``now_us`` becomes the orchestration's time. ``idle`` makes a new instance wait for an app that has its code. The object
+        has moved on when this returns, durable or not: if the commit fails, drop it.
         """
         turn = Turn(now_us)
         effects: list[Effect] = []

@@ -33,6 +33,6 @@ class EngineSettings:
     blocked_after: timedelta = timedelta(seconds=1)
     """An orchestrator that keeps a turn for longer is reported with its stack."""
     passive: bool = False
-    """Only record what clients send: no code runs, no activity, no timer and no stored message is taken up; a later engine does."""
+    """Only record what clients send. Code, activities, timers and stored messages are left to a later engine."""
     max_retry_delay: timedelta = timedelta(seconds=5)
     """Longest pause between attempts to recover from a store that is unavailable."""

@@ -232,7 +232,9 @@ class Application:
 
     def _management_options(self) -> ManagementOptions:
         return ManagementOptions(
-            forwarded_headers=self._settings.use_forwarded_host, show_traces=self._settings.show_stack_traces
+            forwarded_headers=self._settings.use_forwarded_host,
+            show_traces=self._settings.show_stack_traces,
+            max_body_bytes=self._settings.max_request_bytes,
         )
 
     def _check_hubs(self) -> None:

@@ -143,7 +143,7 @@ class Store(Protocol):
         ...
 
     async def acquire(self, owner: str, partitions: Sequence[int], duration: int) -> Sequence[Lease]:
-        """Takes those of ``partitions`` that are free, expired or already ``owner``'s, each with a higher epoch, for ``duration`` us."""
+        """Takes those of ``partitions`` that are free, expired or ``owner``'s already, each with a higher epoch, for ``duration`` us."""
         ...
 
     async def renew(self, leases: Sequence[Lease], duration: int) -> Sequence[Lease]:

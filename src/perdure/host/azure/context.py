@@ -1,12 +1,12 @@
 """The orchestrator context of an app of azure-functions-durable 1.x: its members, parameters and values are those of 1.7.0."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from perdure.core.code import durable_tasks
 from perdure.core.context import DurableOrchestrationContext
+from perdure.core.entity_id import EntityId, entity_id
 from perdure.core.events import AnyEvent, ExecutionStarted
 from perdure.core.functions import Functions
 from perdure.core.recorder import Recorder
@@ -14,8 +14,8 @@ from perdure.core.retry import RetryOptions
 from perdure.core.tasks import Task
 from perdure.core.times import to_us
 from perdure.host.azure import sdk
-from perdure.host.azure.errors import EntitiesNotSupportedError
 from perdure.host.azure.history import history_fields
+from perdure.host.azure.inputs import input_value
 from perdure.host.azure.names import called_name
 from perdure.host.azure.tasks import AzureTask, AzureTimer, AzureWhenAll, AzureWhenAny
 
@@ -96,20 +96,21 @@ class AzureOrchestrationContext(DurableOrchestrationContext):
         operationName: str,  # noqa: N803
         operationInput: Any = None,  # noqa: N803
         expected_type: Any = None,
-    ) -> NoReturn:
-        """Not in this release."""
-        del operationInput, expected_type
-        raise _no_entities(f"call_entity for operation '{operationName}'", entityId)
+    ) -> AzureTask:
+        """Calls an operation of an entity."""
+        entity = entity_id(entityId)
+        text = self._operation_input(entity, operationName, operationInput)
+        return AzureTask(lambda: self._entities.call(entity, operationName, text, expected_type))
 
     def signal_entity(  # pyright: ignore[reportIncompatibleMethodOverride] - 1.7 has no more parameters
         self,
         entityId: Any,  # noqa: N803
         operationName: str,  # noqa: N803
         operationInput: Any = None,  # noqa: N803
-    ) -> NoReturn:
-        """Not in this release."""
-        del operationInput
-        raise _no_entities(f"signal_entity for operation '{operationName}'", entityId)
+    ) -> None:
+        """Sends an operation to an entity, at once and without waiting."""
+        entity = entity_id(entityId)
+        self._entities.signal(entity, operationName, self._operation_input(entity, operationName, operationInput), None)
 
     # --- time and events ------------------------------------------------------------------------------------------
 
@@ -155,19 +156,8 @@ class AzureOrchestrationContext(DurableOrchestrationContext):
 
     def get_input(self, expected_type: Any = None) -> Any:
         """The input. Clients, sub-orchestrator calls and ``continue_as_new`` send JSON text as a JSON string; both layers go."""
-        text = self._started.input
-        if text is None:
-            return None
         definition = self._functions.orchestrators.get(self._started.name.casefold())
-        type_ = expected_type or (definition.input_type if definition else None)
-        loads = sdk.serialization().df_loads
-        if not text.startswith('"'):
-            return loads(text, expected_type=type_)  # posted by someone else than the SDK's client
-        quoted = json.loads(text)
-        try:
-            return loads(quoted, expected_type=type_)
-        except json.JSONDecodeError:
-            return quoted
+        return input_value(self._started.input, expected_type or (definition.input_type if definition else None))
 
     @property
     def histories(self) -> list[Any]:
@@ -191,15 +181,13 @@ class AzureOrchestrationContext(DurableOrchestrationContext):
         encode, what = self._recorder.converter.encode, "input of orchestrator"
         return called, encode(encode(input_, what, called), what, called), expected_type
 
+    def _operation_input(self, entity: EntityId, operation: str, input_: Any) -> str | None:
+        # JSON text as a JSON string, as the SDK's client sends it too: then the entity need not guess.
+        text = super()._operation_input(entity, operation, input_)
+        return super()._operation_input(entity, operation, text)
+
 
 def _retry_options(options: Any) -> RetryOptions:
     if isinstance(options, RetryOptions):
         return options
     return RetryOptions(options.first_retry_interval_in_milliseconds, options.max_number_of_attempts)
-
-
-def _no_entities(call: str, entity_id: object) -> EntitiesNotSupportedError:
-    return EntitiesNotSupportedError(
-        f"context.{call} of entity '{entity_id}': this release of Perdure runs no entities. Keep the state in an "
-        "orchestration or in a database of your own."
-    )

@@ -2,10 +2,9 @@
 
 from typing import Literal
 
-from perdure.core.errors import PerdureError
 from perdure.core.failures import FailureDetails, TaskFailedError
 
-Kind = Literal["activity", "sub-orchestration"]
+Kind = Literal["activity", "sub-orchestration", "entity operation"]
 
 
 class AzureTaskFailedError(TaskFailedError):
@@ -20,18 +19,14 @@ class AzureTaskFailedError(TaskFailedError):
         self.args = (str(self),)
 
     def __str__(self) -> str:
+        if self.kind == "entity operation":
+            return self.details.message
         # Reason, line feed, details. The host's details are a serialized .NET exception with a stack trace: callers would see it
         # in the output of the failed orchestration.
         return f"{failure_reason(self.kind, self.name, self.details)} \n null"
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), (self.kind, self.name, self.task_id, self.details)
-
-
-class EntitiesNotSupportedError(PerdureError):
-    """An orchestrator uses an entity, which this release can't run."""
-
-    code = "PD4302"
 
 
 def failure_reason(kind: Kind, name: str, details: FailureDetails) -> str:

@@ -1,10 +1,15 @@
 """History events with the names, numbers and fields that the Functions host sends to azure-functions-durable 1.x."""
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from perdure.core.events import (
     AnyEvent,
+    EntityOperationCalled,
+    EntityOperationCompleted,
+    EntityOperationFailed,
+    EntityOperationSignaled,
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
@@ -46,6 +51,8 @@ def history_fields(events: Iterable[AnyEvent]) -> Iterator[dict[str, Any]]:
             yield _fields(11, at, TimerId=event.task_id, FireAt=fire_times.get(event.task_id))
         elif isinstance(event, TaskFailed | SubOrchestrationInstanceFailed):
             yield _failed(event, names.get(event.task_id, ""), at)
+        elif isinstance(event, EntityOperationCalled | EntityOperationSignaled):
+            yield _fields(14, at, event.task_id, InstanceId=event.entity, Name="op", Input=_request(event))
         elif not isinstance(event, TimerCanceled):
             yield _other(event, at)
 
@@ -54,6 +61,11 @@ def _scheduled(event: TaskScheduled | SubOrchestrationInstanceCreated, at: str) 
     if isinstance(event, TaskScheduled):
         return _fields(4, at, event.task_id, Name=event.name, Version=None, Input=event.input)
     return _fields(7, at, event.task_id, Name=event.name, Version=event.version, InstanceId=event.instance_id, Input=event.input)
+
+
+def _request(event: EntityOperationCalled | EntityOperationSignaled) -> str:
+    request = {"id": str(event.task_id), "op": event.operation, "input": event.input}
+    return json.dumps(request if isinstance(event, EntityOperationCalled) else {**request, "signal": True})
 
 
 def _failed(event: TaskFailed | SubOrchestrationInstanceFailed, name: str, at: str) -> dict[str, Any]:
@@ -73,6 +85,11 @@ def _other(event: AnyEvent, at: str) -> dict[str, Any]:
             return _fields(8, at, TaskScheduledId=event.task_id, Result=event.result)
         case EventRaised():
             return _fields(15, at, Name=event.name, Input=event.input)
+        case EntityOperationCompleted():
+            return _fields(15, at, Name=str(event.task_id), Input=json.dumps({"result": event.result}))
+        case EntityOperationFailed():
+            answer = {"result": json.dumps(event.failure.message), "exceptionType": event.failure.type}
+            return _fields(15, at, Name=str(event.task_id), Input=json.dumps(answer))
         case ExecutionSuspended():
             return _fields(19, at, Reason=event.reason)
         case ExecutionResumed():

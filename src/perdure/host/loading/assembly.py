@@ -1,9 +1,9 @@
 """Sorts declared functions into those that the engine runs and those that triggers run, and finds what is wrong with them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 from perdure.core.functions import ActivityFunction, EntityFunction, OrchestratorFunction
 from perdure.host.loading.bindings import triggered_function
@@ -20,8 +20,6 @@ class AppFunctions:
     orchestrators: dict[str, OrchestratorFunction] = field(default_factory=dict[str, OrchestratorFunction])
     activities: dict[str, ActivityFunction] = field(default_factory=dict[str, ActivityFunction])
     entities: dict[str, EntityFunction] = field(default_factory=dict[str, EntityFunction])
-    entity_functions: dict[str, Callable[[Any], Any]] = field(default_factory=dict[str, Callable[[Any], Any]])
-    """The users' functions; the engine can't run them yet."""
 
 
 def assemble_triggered(
@@ -63,6 +61,7 @@ def check_names(declared: Iterable[Declared], problems: list[Problem]) -> None:
 
 def _add_durable(functions: AppFunctions, declared: Declared, trigger: Binding, folder: Path, problems: list[Problem]) -> None:
     # The packages of azure are there if there is an app that was written for them.
+    from perdure.host.azure.entity import entity_function
     from perdure.host.azure.functions import activity_function, orchestrator_function
     from perdure.host.azure.names import durable_name
 
@@ -81,8 +80,8 @@ def _add_durable(functions: AppFunctions, declared: Declared, trigger: Binding, 
             return
     else:
         kind = "entities"
-        entity = cast("Any", declared.call).entity_function
-        if functions.entity_functions.setdefault(key, entity) is entity:
+        entity = entity_function(name, declared.call)
+        if functions.entities.setdefault(key, entity) is entity:
             return
     problems.append(Problem(declared.place, f"two {kind} have the name '{name}' (case does not matter)", "rename one of them."))
 

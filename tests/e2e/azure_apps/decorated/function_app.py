@@ -195,14 +195,42 @@ def note(name: str) -> list[str]:
     return list(calls)
 
 
-# --- entities (loaded, not run yet) -----------------------------------------------------------------------------------
+# --- entities -----------------------------------------------------------------------------------------------------------
 
 
 @app.entity_trigger(context_name="context")
 def Counter(context):  # noqa: N802
-    context.set_state(context.get_state(lambda: 0) + context.get_input())
+    number = context.get_state(lambda: 0)
+    if context.operation_name == "add":
+        context.set_state(number + context.get_input())
+    elif context.operation_name == "fail":
+        context.set_state(-1)
+        raise ValueError("not today")
+    elif context.operation_name == "reset":
+        context.destruct_on_exit()
+    elif context.operation_name == "echo":
+        context.set_result([context.entity_name, context.entity_key, context.get_input()])
+        return
+    context.set_result(number)
+
+
+@app.entity_trigger(context_name="context", entity_name="Basket")
+def basket_of_orders(context):
+    order = context.get_state(lambda: Order([]))
+    order.items.append(context.get_input())
+    context.set_state(order)
+    context.set_result(order)
 
 
 @app.orchestration_trigger(context_name="context")
 def uses_entity(context):
-    return (yield context.call_entity(df.EntityId("Counter", "a"), "add", 1))
+    counter = df.EntityId("Counter", "a")
+    context.signal_entity(counter, "add", 5)
+    before = yield context.call_entity(counter, "add", 1)
+    try:
+        yield context.call_entity(counter, "fail")
+    except Exception as error:
+        failure = str(error)
+    both = yield context.task_all([context.call_entity(counter, "add", 0), context.call_entity(counter, "echo", "text")])
+    order = yield context.call_entity(df.EntityId("basket", "b"), "put", {"count": 1})
+    return [before, failure, both, len(order.items)]
