@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from perdure.core.entity_id import EntityId
 from perdure.core.failures import FailureDetails
 from perdure.core.status import TERMINAL_STATUSES, OrchestrationRuntimeStatus
 
 
-@dataclass(frozen=True, slots=True)
-class DurableOrchestrationStatus:
+class DurableOrchestrationStatus(msgspec.Struct, frozen=True):
     """One instance. Falsy if it does not exist (as in azure-functions-durable)."""
 
     instance_id: str

@@ -23,7 +23,7 @@ class TaskNotCompletedError(PerdureError):
 class TaskCanceledError(PerdureError):
     """The code awaits a timer or an event wait that it has cancelled itself: nothing would ever come."""
 
-    code = "PD1109"
+    code = "PD1120"
 
 
 class Task(Generic[T_co]):
