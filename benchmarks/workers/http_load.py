@@ -6,10 +6,12 @@ than what it measures. It keeps its connections open, and reads answers with a C
 
 import asyncio
 import json
+import statistics
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ from benchmarks.hubs import loop_name, run_on
 _POLL_AFTER = 0.05
 """Seconds from an answer to the next look at the instance: long enough for it to end, as Retry-After is in real life."""
 _PATIENCE = 60
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass
@@ -45,6 +48,14 @@ class Seen:
     def note(self, what: str, begun: float) -> None:
         self.latencies.setdefault(what, []).append(time.perf_counter() - begun)
 
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Count and percentiles in milliseconds."""
+        found: dict[str, dict[str, float]] = {}
+        for what, taken in self.latencies.items():
+            cuts = statistics.quantiles(taken, n=100, method="inclusive")
+            found[what] = {"count": len(taken), "p50_ms": cuts[49] * 1e3, "p99_ms": cuts[98] * 1e3}
+        return found
+
 
 class Connection(asyncio.Protocol):
     """One connection, kept open; one request at a time."""
@@ -66,7 +77,10 @@ class Connection(asyncio.Protocol):
 
     async def request(self, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
         """Status and body of the answer."""
-        head = f"{method} {target} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = (
+            f"{method} {target} HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(head.encode() + body)
         return await asyncio.wait_for(self._answer, _PATIENCE)
@@ -95,7 +109,7 @@ class Load:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._seen = Seen()
-        self._free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
+        self._free: asyncio.Queue[Connection] = asyncio.Queue()
 
     async def run(self) -> Seen:
         """Everything; only what the scenario is about is on the clock."""
@@ -103,30 +117,42 @@ class Load:
         for connection in connections:
             self._free.put_nowait(connection)
         if self._plan.scenario == "start":
-            work = [self._start_and_poll() for _ in range(self._plan.count)]
+            await self._measure([self._start_and_poll] * self._plan.count)
         else:
-            waiting = await asyncio.gather(*(self._start("one_event") for _ in range(self._plan.count)))
+            waiting: list[dict[str, str]] = []
+
+            async def start() -> None:
+                waiting.append(await self._start("one_event"))
+
+            await self._flood([start] * self._plan.count)
             self._seen.latencies.clear()
-            work = [self._raise_event(payload["id"]) for payload in waiting]
-        begun = time.perf_counter()
-        await self._paced(work, begun)
-        self._seen.seconds = time.perf_counter() - begun
-        if self._plan.scenario == "event":
-            await asyncio.gather(*(self._poll(target_of(payload)) for payload in waiting))  # every event has to arrive
+            await self._measure([partial(self._raise_event, payload["id"]) for payload in waiting])
+            # Every event has to arrive; whoever waits polls once more if need be.
+            await self._flood([partial(self._poll, target_of(payload), quietly=True) for payload in waiting])
         for connection in connections:
             connection.close()
         return self._seen
 
-    async def _paced(self, work: list[Coroutine[Any, Any, None]], begun: float) -> None:
-        if not self._plan.rate:
-            await asyncio.gather(*work)
-            return
+    async def _measure(self, work: list[Work]) -> None:
+        begun = time.perf_counter()
+        await (self._paced(work) if self._plan.rate else self._flood(work))
+        self._seen.seconds = time.perf_counter() - begun
+
+    async def _flood(self, work: list[Work]) -> None:
+        left = iter(work)
+
+        async def client() -> None:
+            for one in left:
+                await one()
+
+        await asyncio.gather(*(client() for _ in range(self._plan.clients)))
+
+    async def _paced(self, work: list[Work]) -> None:
+        begun = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for number, one in enumerate(work):
-                pause = begun + number / self._plan.rate - time.perf_counter()
-                if pause > 0:
-                    await asyncio.sleep(pause)
-                group.create_task(one)
+                await asyncio.sleep(max(0, begun + number / self._plan.rate - time.perf_counter()))
+                group.create_task(one())
 
     async def _start_and_poll(self) -> None:
         begun = time.perf_counter()
@@ -140,10 +166,10 @@ class Load:
             raise RuntimeError(f"a start was answered with {status}: {body.decode()}")
         return json.loads(body)
 
-    async def _poll(self, target: str) -> None:
+    async def _poll(self, target: str, *, quietly: bool = False) -> None:
         while True:
             await asyncio.sleep(_POLL_AFTER)
-            status, body = await self._ask("poll", "GET", target)
+            status, body = await self._ask("" if quietly else "poll", "GET", target)
             if status == 200:
                 break
             if status != 202:
@@ -157,14 +183,12 @@ class Load:
             raise RuntimeError(f"an event was answered with {status}: {body.decode()}")
 
     async def _ask(self, what: str, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
-        # With a rate, time spent waiting for a connection is the host's fault, so it counts.
-        begun = time.perf_counter()
+        begun = time.perf_counter()  # where all connections are busy it is the host who is slow, so waiting for one counts
         connection = await self._free.get()
-        if not self._plan.rate:
-            begun = time.perf_counter()
         answer = await connection.request(method, target, body)
-        self._seen.note(what, begun)
         self._free.put_nowait(connection)
+        if what:
+            self._seen.note(what, begun)
         return answer
 
 
@@ -177,7 +201,7 @@ def target_of(payload: dict[str, str]) -> str:
 def main() -> None:
     """Runs the plan on the command line."""
     seen = run_on(loop_name("uvloop"), Load(Plan(**json.loads(sys.argv[1]))).run())
-    print(json.dumps({"seconds": seen.seconds, "latencies": seen.latencies, "cpu_seconds": time.process_time()}))
+    print(json.dumps({"seconds": seen.seconds, "cpu_seconds": time.process_time(), "latencies": seen.summary()}))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import statistics
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,12 +46,12 @@ async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
         seen = await _load(plan)
         cpu = host.cpu_seconds() - cpu
     latencies = seen["latencies"]
-    extra: dict[str, float] = {}
-    for what, taken in latencies.items():
-        name = what.replace(" ", "_")
-        extra |= {f"{name}_p50_ms": _percentile(taken, 50), f"{name}_p99_ms": _percentile(taken, 99)}
-    extra |= {"requests_per_unit": sum(len(taken) for what, taken in latencies.items() if what != "start to end") / plan["count"]}
-    extra |= {"load_cpu_us_per_unit": seen["cpu_seconds"] * 1e6 / plan["count"]}
+    extra = {f"{what.replace(' ', '_')}_{name}": told[name] for what, told in latencies.items() for name in ("p50_ms", "p99_ms")}
+    requests = sum(told["count"] for what, told in latencies.items() if what != "start to end")
+    extra |= {
+        "requests_per_unit": requests / plan["count"],
+        "load_cpu_us_per_unit": seen["cpu_seconds"] * 1e6 / plan["count"],
+    }
     return [Measurement(parameters["scenario"], plan["count"], seen["seconds"], cpu, extra=extra)]
 
 
@@ -102,8 +101,3 @@ async def _load(plan: dict[str, Any]) -> dict[str, Any]:
     if process.returncode != 0:
         raise RuntimeError(f"the load generator failed with {process.returncode}")
     return json.loads(told)
-
-
-def _percentile(seconds: list[float], percent: int) -> float:
-    """In milliseconds."""
-    return statistics.quantiles(seconds, n=100, method="inclusive")[percent - 1] * 1e3

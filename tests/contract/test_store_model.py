@@ -18,7 +18,7 @@ from perdure.store.sqlite import SqliteStore
 from perdure.testing.store_suite import HubStore
 
 PARTITIONS = 3
-ids = st.sampled_from(["a", "b", "ab", "ä", "🚀"])
+ids = st.sampled_from(["a", "b", "ab", "ä", "🚀", "@e@a", "@"])
 message_ids = st.sampled_from([f"m{number}" for number in range(6)])
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
 owners = st.sampled_from(["engine-1", "engine-2"])
@@ -51,8 +51,9 @@ def rows(instance_id: str) -> st.SearchStrategy[InstanceRow]:
 @st.composite
 def turn_records(draw: st.DrawFn) -> TurnRecord:
     instance_id = draw(ids)
-    if draw(st.integers(0, 9)) == 0:
-        return TurnRecord(instance_id=instance_id, delete=True)
+    end = draw(st.integers(0, 9))
+    if end <= 1:
+        return TurnRecord(instance_id=instance_id, delete=end == 0, vacate=end == 1)
     return TurnRecord(
         instance_id=instance_id,
         segment=draw(st.none() | segments),
@@ -68,7 +69,10 @@ queries = st.builds(
     names=st.lists(st.sampled_from(["Backup", "Restore"]), max_size=1),
     created_from=st.none() | st.integers(0, 100),
     created_to=st.none() | st.integers(0, 100),
-    id_prefix=st.sampled_from(["", "a", "ä", "b", "🚀x"]),
+    updated_from=st.none() | st.integers(0, 100),
+    updated_to=st.none() | st.integers(0, 100),
+    entities=st.sampled_from([None, True, False]),
+    id_prefix=st.sampled_from(["", "a", "ä", "b", "🚀x", "@"]),
     limit=st.integers(0, 5),
     after=st.sampled_from(["", "a", "b"]),
     with_payloads=st.booleans(),

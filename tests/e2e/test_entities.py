@@ -1,6 +1,7 @@
 """Entities through the public API, on every store, hot and evicted, called by generators and by coroutines."""
 
 import asyncio
+import copy
 import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 
 import perdure as df
+from perdure.core.effects import CommitReceipt
 from perdure.core.events import EntityLockRequested, ParentLink
 from perdure.core.messages import Message
 from perdure.engine import partition_loop
 from perdure.engine.hooks import EngineHooks
-from perdure.store.memory import MemoryData
+from perdure.store.contract import Commit
+from perdure.store.memory import MemoryData, MemoryStore
+from perdure.testing.virtual_clock import VirtualClock, run_simulation
 from tests.e2e.lab import Lab, real_scenario, scenario
 
 Status = df.OrchestrationRuntimeStatus
@@ -450,6 +454,64 @@ async def test_nothing_overtakes_what_was_postponed(lab: Lab, batch: int, gather
 async def _complete(hub: df.TaskHub, expected: int) -> bool:
     page = await hub.client.list_entities("log", fetch_state=True)
     return sum(len(entity.state) for entity in page.entities) == expected
+
+
+class Snapshots(MemoryStore):
+    """Keeps what a crash after each commit would leave."""
+
+    def __init__(self, data: MemoryData, clock: VirtualClock) -> None:
+        super().__init__(data, clock=clock.now_us)
+        self.taken: list[MemoryData] = []
+
+    async def commit(self, commit: Commit) -> CommitReceipt:
+        receipt = await super().commit(commit)
+        self.taken.append(copy.deepcopy(self._data))
+        return receipt
+
+
+def blink(context: df.DurableEntityContext) -> None:
+    """Exists after every other operation only, and tells of each."""
+    context.set_state(True if context.is_newly_constructed else None)
+    context.signal_entity(df.EntityId("log", "of blinks"), "add", context.get_input())
+
+
+def blinks(context: df.DurableOrchestrationContext) -> Any:
+    for number in range(7):
+        context.signal_entity("@blink@x", "go", number)
+        if number % 3 == 2:
+            yield context.create_timer(timedelta(0))
+
+
+@pytest.mark.parametrize(("batch", "gathered"), [(1, 1), (2, 1), (1, 2), (1000, 5000)])
+def test_a_crash_after_any_commit_loses_nothing_and_repeats_nothing(
+    batch: int, gathered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where an entity is gone for a moment while more is on its way to it."""
+    monkeypatch.setattr(partition_loop, "_MAX_GATHERED", gathered)
+    app = df.DFApp()
+    for function in (log, blink):
+        app.entity_trigger(context_name="context")(function)
+    app.orchestration_trigger(context_name="context")(blinks)
+    settings = df.EngineSettings(max_batch_turns=batch)
+
+    async def main(clock: VirtualClock) -> None:
+        async def ends_well(store: MemoryStore) -> None:
+            async with df.TaskHub(app, store, settings=settings, clock=clock) as hub:
+                if await hub.client.get_status("i"):
+                    await hub.client.wait_for_completion("i", 60)
+                    await settled(lambda: _is(hub, "@log@of blinks", list(range(7))))
+                    assert await _is(hub, "@blink@x", True)
+
+        first = Snapshots(MemoryData(), clock)
+        async with df.TaskHub(app, first, settings=settings, clock=clock) as hub:
+            await hub.client.start_new("blinks", "i")
+            await hub.client.wait_for_completion("i", 60)
+            await settled(lambda: _is(hub, "@log@of blinks", list(range(7))))
+        assert len(first.taken) >= (8 if batch == 1 else 2)
+        for data in first.taken:
+            await ends_well(MemoryStore(data, clock=clock.now_us))
+
+    run_simulation(main)
 
 
 @scenario

@@ -29,6 +29,13 @@ EXPECTED = {
         "move-7-south: Failed",
     ],
     "blocking_script": ["the-one-run: Completed, ['step 1 done', 'step 2 done', 'step 3 done'], created "],
+    "entity_counter": [
+        "2 items for 650 cents; luck costs less than nothing",
+        "items: 2",
+        "later: 12",
+        "left: ['@counter@items']",
+    ],
+    "bank_transfer": ["40 of 40 done, 400 in all accounts"],
     "process_pool": ["5133 primes below 50,000; counted outside of this process: True"],
 }
 

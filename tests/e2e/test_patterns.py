@@ -143,6 +143,19 @@ def test_human_interaction_goes_on_without_an_answer_or_with_an_event_from_elsew
     assert app.follow(urls)["output"] == "new chair: approved"
 
 
+@pytest.mark.parametrize("app", [Template.AGGREGATOR], indirect=True)
+def test_aggregator(app: App) -> None:
+    assert app.http.get("/api/sensors/roof").status_code == 404
+    for value in (1, 2, 6):
+        app.post("/api/sensors/roof/readings", {"value": value})
+    assert app.http.get("/api/sensors/roof").json() == {"count": 3, "sum": 9.0, "highest": 6.0}
+    assert app.follow(app.begin("/api/reports", {"sensors": ["roof", "cellar"]}))["output"] == {"roof": 3.0, "cellar": None}
+    assert app.follow(app.begin("/api/reports", {"sensors": []}))["output"] == {}
+    assert app.http.delete("/api/sensors/roof").status_code == 202
+    assert app.http.get("/api/sensors/roof").status_code == 404
+    app.post("/api/sensors/roof/readings", {"value": "warm"}, 400)
+
+
 @pytest.mark.parametrize("template", Template)
 def test_the_examples_are_the_templates(template: Template) -> None:
     example = EXAMPLES / template.folder.name

@@ -197,6 +197,17 @@ def test_a_result_that_comes_while_the_engine_recovers_is_kept() -> None:
     simulate(test)
 
 
+def test_calls_that_wait_for_room_go_on_although_what_took_it_needed_no_commit() -> None:
+    async def test(bench: Bench, client: df.DurableClient) -> None:
+        await client.start_new("works", client_input=5)
+        await asyncio.sleep(4)
+        bench.switch.next["commit"] = Fault("after")  # so the result that is delivered again is a duplicate
+        await asyncio.sleep(1.01)
+        await soon(client.start_new("waits"))
+
+    simulate(test, max_queued_messages=0)
+
+
 def test_closing_keeps_results_of_instances_that_are_not_in_memory() -> None:
     async def main(clock: VirtualClock) -> None:
         bench = Bench(clock, max_sessions=0)

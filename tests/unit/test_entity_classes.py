@@ -12,7 +12,7 @@ from perdure.core.messages import Message
 from tests.unit.entity_world import EntityWorld
 
 
-class OperationRefused(Exception):
+class OperationRefusedError(Exception):
     """What a caller would get."""
 
 
@@ -28,7 +28,7 @@ def call(here: EntityWorld, entity: str, operation: str, input_: Any = None) -> 
     event = EntityOperationCalled(entity, operation, 7, text, ParentLink("caller", "execution", 0, 7))
     answer = here.turn(entity, Message(entity, event)).messages[-1].event
     if isinstance(answer, EntityOperationFailed):
-        raise OperationRefused(f"{answer.failure.type}: {answer.failure.message}")
+        raise OperationRefusedError(f"{answer.failure.type}: {answer.failure.message}")
     assert isinstance(answer, EntityOperationCompleted)
     return here.converter.decode(answer.result, None, "", "")
 
@@ -112,7 +112,7 @@ def test_a_dataclass_is_its_own_state_and_inputs_and_results_have_their_types(ev
     assert call(here, "@purse@a", "put", {"cents": 5}) == {"cents": 5, "currency": "EUR"}
     assert call(here, "@purse@a", "PUT", {"cents": 6}) == {"cents": 11, "currency": "EUR"}
     assert here.state("@purse@a") == {"content": {"EUR": 11}}
-    with pytest.raises(OperationRefused, match="doesn't fit Money"):
+    with pytest.raises(OperationRefusedError, match="doesn't fit Money"):
         call(here, "@purse@a", "put", {"cents": "many"})
 
 
@@ -197,7 +197,7 @@ def test_a_failing_operation_leaves_the_object_as_it_was() -> None:
 
     here = world(Careless)
     call(here, "@careless@a", "put", 1)
-    with pytest.raises(OperationRefused, match="ValueError: negative"):
+    with pytest.raises(OperationRefusedError, match="ValueError: negative"):
         call(here, "@careless@a", "put", -1)
     call(here, "@careless@a", "put", 2)
     assert here.state("@careless@a") == {"values": [1, 2]}
@@ -230,13 +230,13 @@ def test_deleting_from_within_a_method_counts() -> None:
     ],
 )
 def test_what_cannot_be_applied_says_why(operation: str, input_: Any, says: str) -> None:
-    with pytest.raises(OperationRefused) as caught:
+    with pytest.raises(OperationRefusedError) as caught:
         call(world(Plain), "@plain@a", operation, input_)
     assert says in str(caught.value)
 
 
 def test_an_operation_that_needs_an_input_says_so() -> None:
-    with pytest.raises(OperationRefused, match="got `null`"):
+    with pytest.raises(OperationRefusedError, match="got `null`"):
         call(world(Struct), "@struct@a", "put")
 
 
@@ -247,7 +247,7 @@ def test_attributes_that_would_be_lost_are_an_error() -> None:
         def remember(self) -> None:
             self.unknown = 1
 
-    with pytest.raises(OperationRefused, match=r"'self.unknown' of entity '@forgetful@a' would be lost"):
+    with pytest.raises(OperationRefusedError, match=r"'self.unknown' of entity '@forgetful@a' would be lost"):
         call(world(Forgetful), "@forgetful@a", "remember")
 
 

@@ -22,6 +22,7 @@ class Template(StrEnum):
     ASYNC_HTTP = "async-http"
     MONITOR = "monitor"
     HUMAN_INTERACTION = "human-interaction"
+    AGGREGATOR = "aggregator"
 
     @property
     def folder(self) -> Path:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from perdure.cli import garbage
 from perdure.cli.functions_table import show_functions
 from perdure.host.loading import load_app
 from perdure.host.server import FunctionsHost
@@ -20,8 +21,13 @@ def serve(folder: Path, settings: HostSettings) -> None:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     loaded = load_app(folder)
     host = FunctionsHost(loaded, settings)
+
+    def listening(url: str) -> None:
+        garbage.collect_seldom()
+        show_functions(loaded, settings, url)
+
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(host.serve(listening=lambda url: show_functions(loaded, settings, url)))
+        runner.run(host.serve(listening=listening))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from perdure.cli import garbage
 from perdure.cli.errors import CommandError, ExitCode
 from perdure.cli.folders import FolderArgument, app_folder
 from perdure.cli.printing import tell
@@ -39,6 +40,7 @@ def start(
         load_settings(folder, flags)  # a wrong flag ends this at once
         serve_and_reload(folder, flags)
         return
+    garbage.no_collections()
     settings = load_settings(folder, flags)
     for warning in settings.warnings:
         tell(f"warning: {warning}")

@@ -25,17 +25,21 @@ class ManagementLinks:
 
         ``fail_with_500``: the status of a failed instance shall come with 500 instead of 200.
         """
-        instance = f"/instances/{quote(instance_id, safe='')}"
+        instance = f"{self.base_url}/instances/{quote(instance_id, safe='')}"
+        needed = self._needed
+        plain = f"?{needed}" if needed else ""
+        reason = f"?reason={{text}}&{needed}" if needed else "?reason={text}"
+        status = f"{plain}{'&' if plain else '?'}returnInternalServerErrorOnFailure=true" if fail_with_500 else plain
         return {
             "id": instance_id,
-            "statusQueryGetUri": self._url(instance, after="returnInternalServerErrorOnFailure=true" if fail_with_500 else ""),
-            "sendEventPostUri": self._url(f"{instance}/raiseEvent/{{eventName}}"),
-            "terminatePostUri": self._url(f"{instance}/terminate", "reason={text}"),
-            "rewindPostUri": self._url(f"{instance}/rewind", "reason={text}"),
-            "purgeHistoryDeleteUri": self._url(instance),
-            "restartPostUri": self._url(f"{instance}/restart"),
-            "suspendPostUri": self._url(f"{instance}/suspend", "reason={text}"),
-            "resumePostUri": self._url(f"{instance}/resume", "reason={text}"),
+            "statusQueryGetUri": instance + status,
+            "sendEventPostUri": f"{instance}/raiseEvent/{{eventName}}{plain}",
+            "terminatePostUri": f"{instance}/terminate{reason}",
+            "rewindPostUri": f"{instance}/rewind{reason}",
+            "purgeHistoryDeleteUri": instance + plain,
+            "restartPostUri": f"{instance}/restart{plain}",
+            "suspendPostUri": f"{instance}/suspend{reason}",
+            "resumePostUri": f"{instance}/resume{reason}",
         }
 
     def check_status_payload(self, instance_id: str, *, fail_with_500: bool = False) -> dict[str, str]:
@@ -59,13 +63,13 @@ class ManagementLinks:
         """What a request has to carry to be let in."""
         return "" if self.code is None else f"code={quote(self.code, safe='')}"
 
-    def _url(self, path: str, before: str = "", *, after: str = "") -> str:
-        named = (("taskHub", self.task_hub), ("connection", self.connection))
-        parts = [
-            before,
-            *(f"{name}={quote(value, safe='')}" for name, value in named if value is not None),
-            self.required_query,
-            after,
-        ]
-        query = "&".join(part for part in parts if part)
-        return f"{self.base_url}{path}" + (f"?{query}" if query else "")
+    @property
+    def origin(self) -> str:
+        """Scheme and host of them all."""
+        return "/".join(self.base_url.split("/", 3)[:3])
+
+    @property
+    def _needed(self) -> str:
+        """The parameters that all URLs of instances have."""
+        named = (("taskHub", self.task_hub), ("connection", self.connection), ("code", self.code))
+        return "&".join([f"{name}={quote(value, safe='')}" for name, value in named if value is not None])

@@ -108,6 +108,7 @@ class Engine:
                 watchdog=self._watchdog,
                 partition_count=hub.partition_count,
                 hydrated=self._on_hydrated,
+                ran=self._make_room,
                 failed=self._failed,
             )
             self._timers = Timers(
@@ -244,6 +245,10 @@ class Engine:
         if batch.reposts:
             self._loop.repost(batch.reposts)
         self._evict()
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Lets waiting calls in, if there is room for them."""
         if not self._overloaded:
             self._relief.set()
 

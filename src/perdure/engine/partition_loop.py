@@ -76,6 +76,7 @@ class PartitionLoop:
         watchdog: Watchdog,
         partition_count: int,
         hydrated: Callable[[str, list[DispatchActivity]], None],
+        ran: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._committer = committer
@@ -85,6 +86,7 @@ class PartitionLoop:
         self._watchdog = watchdog
         self._partition_count = partition_count
         self._hydrated = hydrated
+        self._ran = ran
         self._failed = failed
         self._max_batch_turns = settings.max_batch_turns
         self._passive = settings.passive
@@ -169,6 +171,7 @@ class PartitionLoop:
             return
         self._committer.flush()
         self._schedule()
+        self._ran()
 
     def _run_rounds(self) -> None:
         now_us = self._clock.now_us()

@@ -22,7 +22,7 @@ from perdure.host.client_binding import BlockingFunctionClient, FunctionClient, 
 from perdure.host.durable_http import HttpActivity, TokenSource
 from perdure.host.functions import HostFunctions
 from perdure.host.keys import HostKeys
-from perdure.host.management.api import ManagementOptions, loopback_routes, management_routes
+from perdure.host.management.api import ManagementOptions, loopback_routes, management_api
 from perdure.host.model import ClientParameter, LoadedApp, QueueTrigger
 from perdure.host.settings import HostSettings
 from perdure.host.triggers.app_settings import expand
@@ -114,9 +114,11 @@ class Application:
             clock=clock,
         )
         self._management = self._management_options()
-        self._http = HttpFunctions(
-            loaded.triggered, self._invoker, keys, _http_options(settings), fallback=self._reserved(management=management)
-        )
+        self._api = None
+        if management:
+            self._api = management_api(self.hub.client, keys, settings.hub_name, options=self._management)
+        self._reserved = Starlette(routes=[Route("/", self._root), Route("/admin/host/status", self._status)])
+        self._http = HttpFunctions(loaded.triggered, self._invoker, keys, _http_options(settings), fallback=self._reserved)
         self.asgi: ASGIApp = self._answer
         if settings.cors_origins:
             self.asgi = CORSMiddleware(
@@ -201,17 +203,16 @@ class Application:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
             return
-        path = scope["path"].removeprefix(scope.get("root_path", "")).casefold()
-        # First, so that an app with a catch-all route can't take the host's own paths away.
-        own = path.startswith(("/runtime/", "/admin/"))
-        await (self._own if own else self._http)(scope, receive, send)
-
-    def _reserved(self, *, management: bool) -> ASGIApp:
-        routes = [Route("/", self._root), Route("/admin/host/status", self._status)]
-        if management:
-            routes += management_routes(self.hub.client, self._keys, self._settings.hub_name, options=self._management)
-        self._own = Starlette(routes=routes)
-        return self._own
+        root = scope.get("root_path", "")
+        path = scope["path"].removeprefix(root).casefold()
+        # The host's own paths first, so that an app with a catch-all route can't take them away.
+        if self._api is not None and path.startswith(f"{WEBHOOKS_PATH}/"):
+            # Without Starlette's middleware and routing, which take as long as the rest of an answer.
+            await self._api({**scope, "root_path": root + WEBHOOKS_PATH}, receive, send)
+        elif path.startswith(("/runtime/", "/admin/")):
+            await self._reserved(scope, receive, send)
+        else:
+            await self._http(scope, receive, send)
 
     async def _root(self, request: Request) -> Response:
         return PlainTextResponse("This functions host is up and running (Perdure).\n")

@@ -121,7 +121,10 @@ def links_for(links: ManagementLinks, request: HasUrl | None) -> ManagementLinks
     """The same links from the origin that the request was sent to."""
     if request is None:
         return links
-    asked = urlsplit(str(request.url))
+    url = str(request.url)
+    if url.startswith(f"{links.origin}/"):
+        return links
+    asked = urlsplit(url)
     if not asked.netloc:
         return links
     return ManagementLinks(

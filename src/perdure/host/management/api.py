@@ -42,14 +42,14 @@ class ManagementOptions:
 _DEFAULTS = ManagementOptions()
 
 
-def management_routes(
+def management_api(
     client: DurableClient,
     keys: HostKeys | None,
     hub_name: str,
     *,
     options: ManagementOptions = _DEFAULTS,
-) -> list[BaseRoute]:
-    """The API under ``/runtime/webhooks/durabletask``, in any case; ``keys=None`` lets everybody in."""
+) -> "ManagementApi":
+    """The API for where ``root_path`` ends with ``/runtime/webhooks/durabletask``; ``keys=None`` lets everybody in."""
 
     def links(request: ManagementRequest) -> ManagementLinks:
         return ManagementLinks(request.base_url, hub_name, DEFAULT_CONNECTION, keys.durable_task_key if keys else None)
@@ -61,7 +61,18 @@ def management_routes(
             )
 
     secret = keys.durable_task_key if keys else ""
-    return [_any_case_mount(WEBHOOKS_PATH, ManagementApi(client, hub_name, secret, options, links, admit))]
+    return ManagementApi(client, hub_name, secret, options, links, admit)
+
+
+def management_routes(
+    client: DurableClient,
+    keys: HostKeys | None,
+    hub_name: str,
+    *,
+    options: ManagementOptions = _DEFAULTS,
+) -> list[BaseRoute]:
+    """The API under ``/runtime/webhooks/durabletask``, in any case; ``keys=None`` lets everybody in."""
+    return [_any_case_mount(WEBHOOKS_PATH, management_api(client, keys, hub_name, options=options))]
 
 
 def loopback_routes(

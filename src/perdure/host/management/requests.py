@@ -75,7 +75,10 @@ class ManagementRequest:
 
     def text(self, name: str) -> str | None:
         """The first value; ``None`` where there is none but white space."""
-        return next((value for value in self._parameters.get(name.lower(), ()) if value.strip()), None)
+        for value in self._parameters.get(name.lower(), ()):
+            if value.strip():
+                return value
+        return None
 
     def flag(self, name: str, default: bool) -> bool:
         """``true`` or ``false``, in any case."""

@@ -153,7 +153,8 @@ class HttpFunctions:
                 yield entry, parameters
 
     async def _serve(self, entry: _Entry, scope: Scope, receive: Receive, send: Send, parameters: dict[str, str]) -> None:
-        if self._keys is not None and not self._keys.opens_route(entry.level, _presented_key(scope)):
+        keys = None if entry.level == "anonymous" else self._keys
+        if keys is not None and not keys.opens_route(entry.level, _presented_key(scope)):
             await answer(send, 401)
             return
         limited = LimitedBody(receive, send, self._options.max_body_bytes)

@@ -71,7 +71,7 @@ class Invoker:
             FunctionTimeoutError: it took too long.
             Exception: whatever the function raised.
         """
-        is_async = inspect.iscoroutinefunction(inspect.unwrap(function.call)) or inspect.iscoroutinefunction(function.call)
+        is_async = _is_async(function.call)
         passed = dict(arguments)
         for parameter in function.clients:
             passed[parameter.name] = self._clients.client(parameter, blocking=not is_async, base_url=base_url)
@@ -118,6 +118,12 @@ class Invoker:
                 f"function '{function.name}' ({function.place}) took longer than functionTimeout ({self._timeout:g} s). Make it "
                 "shorter (start an orchestration and answer at once), or raise functionTimeout in host.json."
             ) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_async(call: Callable[..., Any]) -> bool:
+    """Looked up once per function, since it costs as much as the rest of a call."""
+    return inspect.iscoroutinefunction(inspect.unwrap(call)) or inspect.iscoroutinefunction(call)
 
 
 def log_failure(function: TriggeredFunction, error: BaseException) -> None:

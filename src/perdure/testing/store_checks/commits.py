@@ -160,9 +160,30 @@ async def an_instance_can_be_deleted_and_made_again_in_one_commit(harness: Store
         assert await hub.store.get("b") is None
 
 
+async def vacate_removes_row_and_segments_but_leaves_messages(harness: StoreHarness) -> None:
+    async with opened(harness) as hub:
+        await hub.commit(first_turn("@a@a", wake_at=7), next_turn("@a@a", 2), outbox=[message("m1", "@a@a")])
+        await hub.commit(TurnRecord(instance_id="@a@a", vacate=True))
+        assert await hub.store.get("@a@a") is None
+        assert await hub.store.history("@a@a") == []
+        assert await hub.store.due([0], (0, ""), 10) == []
+        assert await hub.store.inbox([0], "", 10) == [message("m1", "@a@a")]
+        # Made anew by what is still on its way, and given up again, all within one commit.
+        await hub.commit(first_turn("@a@a", name="b"), TurnRecord(instance_id="@a@a", vacate=True), first_turn("@a@a", name="c"))
+        assert (await hub.store.load(["@a@a"]))["@a@a"].row.name == "c"
+        assert await hub.seqs("@a@a") == [1]
+        await hub.commit(first_turn("@b@b"), TurnRecord(instance_id="@b@b", vacate=True), outbox=[message("m2", "@b@b")])
+        assert await hub.store.get("@b@b") is None
+        assert await hub.store.inbox([0], "m1", 10) == [message("m2", "@b@b")]
+
+
 async def deleting_an_unknown_instance_does_nothing(harness: StoreHarness) -> None:
     async with opened(harness) as hub:
-        await hub.commit(TurnRecord(instance_id="a", delete=True), TurnRecord(instance_id="b", reset=True))
+        await hub.commit(
+            TurnRecord(instance_id="a", delete=True),
+            TurnRecord(instance_id="b", reset=True),
+            TurnRecord(instance_id="@c@c", vacate=True),
+        )
         assert await hub.store.count() == {}
 
 
@@ -222,6 +243,7 @@ CHECKS = (
     an_id_that_is_used_again_may_start_its_numbers_again,
     delete_removes_row_segments_and_messages,
     an_instance_can_be_deleted_and_made_again_in_one_commit,
+    vacate_removes_row_and_segments_but_leaves_messages,
     deleting_an_unknown_instance_does_nothing,
     a_message_is_stored_once_until_it_is_consumed,
     a_segment_that_would_damage_a_history_is_refused_with_its_whole_commit,

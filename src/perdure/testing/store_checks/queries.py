@@ -75,6 +75,33 @@ async def list_filters_and_all_filters_must_hold(harness: StoreHarness) -> None:
         assert await _ids(hub, InstanceQuery(statuses=["Failed"], limit=1)) == ["a2"]
 
 
+async def entities_can_be_listed_alone_or_left_out(harness: StoreHarness) -> None:
+    async with opened(harness) as hub:
+        orchestrations, entities = ["!", "1", "?", "A", "Z@", "a@b", "ü"], ["@", "@a@", "@a@1", "@z@\U0010ffff"]
+        await hub.commit(*(first_turn(key) for key in orchestrations + entities))
+        assert await _ids(hub, InstanceQuery()) == sorted(orchestrations + entities)
+        assert await _ids(hub, InstanceQuery(entities=True)) == sorted(entities)
+        assert await _ids(hub, InstanceQuery(entities=False)) == sorted(orchestrations)
+        assert await _ids(hub, InstanceQuery(entities=True, id_prefix="@a@")) == ["@a@", "@a@1"]
+        assert await _ids(hub, InstanceQuery(entities=False, id_prefix="@a@")) == []
+        assert await hub.store.count() == {"Running": len(orchestrations)}
+
+
+async def list_filters_by_the_time_of_the_last_turn(harness: StoreHarness) -> None:
+    async with opened(harness) as hub:
+        await hub.commit(
+            first_turn("a"), first_turn("b"), next_turn("b", 2), first_turn("c"), next_turn("c", 2), next_turn("c", 3)
+        )
+        await hub.commit(TurnRecord(instance_id="d", row=row("d")))
+        second = segment(2).at
+        assert await _ids(hub, InstanceQuery(updated_from=second)) == ["b", "c"]
+        assert await _ids(hub, InstanceQuery(updated_to=second)) == ["a", "b", "d"], "without segments it is as old as its row"
+        assert await _ids(hub, InstanceQuery(updated_from=second, updated_to=second)) == ["b"]
+        assert await _ids(hub, InstanceQuery(updated_from=second, limit=1)) == ["b"], "the limit counts what matches"
+        await hub.commit(TurnRecord(instance_id="c", row=row("c", first_seq=4), segment=segment(4), reset=True))
+        assert await _ids(hub, InstanceQuery(updated_to=segment(3).at)) == ["a", "b", "d"]
+
+
 async def a_prefix_is_taken_literally(harness: StoreHarness) -> None:
     async with opened(harness) as hub:
         ids = ["100%", "100x", "A_1", "AB1", "a*", "ab", "x[1]", "x1", "\U0010ffff", "\U0010ffffz", "\ud7ffa", "\ue000"]
@@ -116,6 +143,8 @@ CHECKS = (
     payloads_are_the_first_and_last_segment_of_the_generation,
     list_pages_by_id,
     list_filters_and_all_filters_must_hold,
+    entities_can_be_listed_alone_or_left_out,
+    list_filters_by_the_time_of_the_last_turn,
     a_prefix_is_taken_literally,
     count_is_per_status,
     history_is_whole_for_ended_instances_too,
