@@ -15,7 +15,7 @@ def to_us(moment: datetime) -> int:
 
 def from_us(us: int) -> datetime:
     """An aware datetime in UTC."""
-    return _EPOCH + timedelta(microseconds=us)
+    return _EPOCH + us * _MICROSECOND
 
 
 def duration_us(duration: timedelta) -> int:
