@@ -3,6 +3,8 @@
 import asyncio
 from enum import Enum
 
+import msgspec
+
 from perdure.core.messages import Message
 
 
@@ -19,35 +21,21 @@ class Origin(Enum):
     """A wake-up: the timer index finds it again."""
 
 
-class Envelope:
+class Envelope(msgspec.Struct, eq=False):
     """A message with what the engine needs to know about it. No message means: only look whether a timer is due."""
 
-    __slots__ = ("fresh", "instance_id", "message", "message_id", "origin", "purge", "reply", "stored")
-
-    def __init__(
-        self,
-        instance_id: str,
-        message: Message | None,
-        origin: Origin,
-        reply: "asyncio.Future[None] | None" = None,
-        *,
-        message_id: str = "",
-        stored: bool = False,
-        fresh: bool = False,
-        purge: bool = False,
-    ) -> None:
-        self.instance_id = instance_id
-        self.message = message
-        self.origin = origin
-        self.reply = reply
-        self.message_id = message_id
-        """Of messages between instances: unique in the hub."""
-        self.stored = stored
-        """Whether the message lies in the store (or will, with the batch that is being filled)."""
-        self.fresh = fresh
-        """The instance id was just made up, so nothing can be stored under it."""
-        self.purge = purge
-        """Not a message: delete the instance."""
+    instance_id: str
+    message: Message | None
+    origin: Origin
+    reply: "asyncio.Future[None] | None" = None
+    message_id: str = ""
+    """Of messages between instances: unique in the hub."""
+    stored: bool = False
+    """Whether the message lies in the store (or will, with the batch that is being filled)."""
+    fresh: bool = False
+    """The instance id was just made up, so nothing can be stored under it."""
+    purge: bool = False
+    """Not a message: delete the instance."""
 
     def answer(self, error: Exception | None) -> None:
         """Tells the caller, if there is one and it still waits."""

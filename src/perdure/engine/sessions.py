@@ -2,23 +2,22 @@
 
 from collections import OrderedDict
 
+import msgspec
+
 from perdure.core.hydrated import Hydrated
 from perdure.engine.replaying import replay
 
 
-class Session:
+class Session(msgspec.Struct, eq=False):
     """One hydrated instance. While turns are uncommitted it is ahead of the store and stays."""
 
-    __slots__ = ("armed", "instance", "last_used", "partition", "size", "uncommitted")
-
-    def __init__(self, instance: Hydrated, partition: int, armed: int | None = None) -> None:
-        self.instance = instance
-        self.armed = armed
-        """The wake-up that the timer index knows of."""
-        self.partition = partition
-        self.uncommitted = 0
-        self.last_used = 0
-        self.size = 0
+    instance: Hydrated
+    partition: int
+    armed: int | None = None
+    """The wake-up that the timer index knows of."""
+    uncommitted: int = 0
+    last_used: int = 0
+    size: int = 0
 
     def close(self) -> None:
         """Dehydrates."""
