@@ -12,6 +12,7 @@ from perdure.core.converter import JsonConverter
 from perdure.core.effects import DispatchActivity
 from perdure.core.failures import FailureDetails, failure_from_exception
 from perdure.core.functions import ActivityFunction, Functions, Pool
+from perdure.engine.activities.context import ActivityContext, CancellationToken
 from perdure.engine.activities.errors import ActivityNotRegisteredError
 from perdure.engine.activities.importable import check_importable
 from perdure.engine.activities.job import ActivityOutcome, Job, Phase
@@ -113,7 +114,10 @@ class ActivityExecutor:
             if "process" not in self._lanes:
                 self._open_process_lane()
         self._dispatched += 1
-        job = Job(work, function, self._dispatched)
+        context = ActivityContext(
+            function.name, work.instance_id, work.task_id, work.attempt, work.idempotency_key, CancellationToken()
+        )
+        job = Job(work, function, self._dispatched, context)
         if tasks is None:
             self._live[work.instance_id] = {key: job}
         else:

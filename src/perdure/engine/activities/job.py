@@ -8,7 +8,7 @@ import msgspec
 from perdure.core.effects import DispatchActivity
 from perdure.core.failures import FailureDetails, failure_from_exception
 from perdure.core.functions import ActivityFunction
-from perdure.engine.activities.context import ActivityContext, CancellationToken
+from perdure.engine.activities.context import ActivityContext
 
 
 class ActivityOutcome(msgspec.Struct, frozen=True):
@@ -28,49 +28,30 @@ class Phase(IntEnum):
     """Its slot is free. Whatever still comes from it is dropped."""
 
 
-class Job:
+class Job(msgspec.Struct, eq=False):
     """A dispatched activity: what to run, how far it is, and what came out.
 
     ``result``, ``failure`` and ``started`` are written by whoever runs it, before it is handed back; the rest belongs to the loop
     thread.
     """
 
-    __slots__ = (
-        "_claim",
-        "context",
-        "expired",
-        "failure",
-        "function",
-        "order",
-        "phase",
-        "result",
-        "started",
-        "task",
-        "timer",
-        "wanted",
-        "work",
-    )
-
-    def __init__(self, work: DispatchActivity, function: ActivityFunction, order: int) -> None:
-        self.work = work
-        self.function = function
-        self.order = order
-        """Place in the one queue that the backlogs of all pools form together."""
-        self.phase = Phase.QUEUED
-        self.wanted = True
-        """Whether anybody waits for the outcome: nobody does once its instance is cancelled."""
-        self.expired = False
-        """It was stopped because it ran longer than its timeout."""
-        self.context = ActivityContext(
-            function.name, work.instance_id, work.task_id, work.attempt, work.idempotency_key, CancellationToken()
-        )
-        self.result: str | None = None
-        self.failure: FailureDetails | None = None
-        self.started: float | None = None
-        """``time.monotonic()`` when user code began; ``None`` while it hasn't."""
-        self.task: Task[None] | None = None
-        self.timer: TimerHandle | None = None
-        self._claim = [True]
+    work: DispatchActivity
+    function: ActivityFunction
+    order: int
+    """Place in the one queue that the backlogs of all pools form together."""
+    context: ActivityContext
+    phase: Phase = Phase.QUEUED
+    wanted: bool = True
+    """Whether anybody waits for the outcome: nobody does once its instance is cancelled."""
+    expired: bool = False
+    """It was stopped because it ran longer than its timeout."""
+    result: str | None = None
+    failure: FailureDetails | None = None
+    started: float | None = None
+    """``time.monotonic()`` when user code began; ``None`` while it hasn't."""
+    task: Task[None] | None = None
+    timer: TimerHandle | None = None
+    _claim: list[bool] = msgspec.field(default_factory=lambda: [True])
 
     def claim(self) -> bool:
         """Whether the caller is the first to decide how the job ends: its thread by finishing it, or the loop by giving it up."""
