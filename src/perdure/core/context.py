@@ -467,8 +467,8 @@ class DurableOrchestrationContext:
         return counter
 
     def _activity_call(self, name: object, input_: Any, expected_type: object) -> tuple[str, str | None, object]:
-        text = name if name.__class__ is str else function_name(name)
-        name = cast(str, text)
+        if not isinstance(name, str):
+            name = function_name(name)
         if expected_type is None:
             definition = self._functions.activities.get(name.casefold())
             if definition is not None:

@@ -115,7 +115,8 @@ class InstanceState:
 
     def due_timers(self, now_us: int) -> list[TimerFired]:
         """The timers whose time has come, earliest first. Does not fold them."""
-        timers, due = self._timers, list[TimerFired]()
+        timers = self._timers
+        due: list[TimerFired] = []
         while timers and timers[0][0] <= now_us:
             task_id = heappop(timers)[1]
             if task_id in self.open_work:
