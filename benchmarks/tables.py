@@ -95,6 +95,56 @@ def recovery(lines: list[Line]) -> list[str]:
     return _transposed([line for line in lines if line.get("workload") == "recovery"], figures, "instances", "instances")
 
 
+def http(lines: list[Line]) -> list[str]:
+    """What callers of a host see, and what it costs the host."""
+    ran = [line for line in lines if line.get("workload") == "http" and line.get("variant") == "perdure"]
+    if not ran:
+        return []
+    clients = {"perdure": "Perdure", "azure": "azure-functions-durable", "none": "none: management API"}
+    header = (
+        "unit",
+        "client of the app",
+        "load",
+        "per second",
+        "host's CPU µs",
+        "p50 ms",
+        "p99 ms",
+        "poll p50 ms",
+        "poll p99 ms",
+    )
+    rows = [_row(*header), _row("---", "---", "---", *["---:"] * 6)]
+    for line in ran:
+        parameters = line["parameters"]
+        load = f"{_number(parameters['rate'])} /s" if parameters.get("rate") else f"{parameters['clients']} callers"
+        asked = line["unit"]
+        figures = [line.get(name) for name in (f"{asked}_p50_ms", f"{asked}_p99_ms", "poll_p50_ms", "poll_p99_ms")]
+        rows.append(
+            _row(
+                asked,
+                clients[parameters["client"]],
+                load,
+                _number(line["value"]),
+                _number(line["cpu_us_per_unit"]),
+                *("" if figure is None else _number(figure) for figure in figures),
+            )
+        )
+    return rows
+
+
+def cold_start(lines: list[Line]) -> list[str]:
+    """Where the time of a start goes."""
+    line = next((line for line in lines if line.get("workload") == "cold_start" and line.get("variant") == "perdure"), None)
+    if line is None:
+        return []
+    imports = {key.removeprefix("import_ms_"): value for key, value in line.items() if key.startswith("import_ms_")}
+    rows = [_row("`perdure start`", "ms"), _row("---", "---:")]
+    rows.append(_row("**process begun until first answer**", f"**{_number(line['us_per_unit'] / 1e3)}**"))
+    rows.append(_row("CPU of it", _number(line["cpu_us_per_unit"] / 1e3)))
+    rows.append(_row("all imports", _number(sum(imports.values()))))
+    rows += [_row(f"imports: {name}", _number(value)) for name, value in sorted(imports.items(), key=lambda item: -item[1])]
+    return rows
+
+
 def peers(lines: list[Line]) -> list[str]:
     """Other engines that ran in turns with Perdure."""
     ran = [line for line in lines if "perdure_over_this" in line and not line["variant"].startswith("perdure@")]
@@ -165,6 +215,8 @@ TABLES: dict[str, Callable[[list[Line]], list[str]]] = {
     "results": results,
     "dormant": dormant,
     "recovery": recovery,
+    "http": http,
+    "cold_start": cold_start,
     "peers": peers,
     "costs": costs,
     "functions": functions,

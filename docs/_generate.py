@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, this f
 import perdure
 from docs import _source as source
 from perdure.core.codec import encode_segment
+from perdure.core.entity_lock import FATES, Asks, Holder
 from perdure.core.events import Action, ExecutionStarted, IncomingEvent, OrchestratorStarted, TaskCompleted, TaskScheduled
 from perdure.core.status import TERMINAL_STATUSES, TRANSITIONS, Cause, OrchestrationRuntimeStatus
 
@@ -20,10 +21,13 @@ _NOTE = "<!-- Written by docs/_generate.py from the source. Edit the docstrings 
 GROUPS: dict[str, tuple[str, ...]] = {
     "The hub": ("TaskHub", "BlockingTaskHub", "EngineSettings"),
     "Functions": ("DFApp", "Blueprint"),
+    "Apps in a service of your own": ("asgi", "lifespan"),
     "Orchestrators": ("DurableOrchestrationContext", "Task", "TimerTask", "EventTask", "RetryOptions"),
+    "Entities": ("EntityId", "DurableEntityContext", "entity_context", "DurableEntity", "LockTask", "CriticalSection"),
     "Activities": ("activity_context", "ActivityContext", "CancellationToken"),
     "Clients": (
         "DurableClient",
+        "DurableOrchestrationClient",
         "Client",
         "BlockingHttpClient",
         "DurableOrchestrationStatus",
@@ -31,6 +35,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "ReusePolicy",
         "InstancePage",
         "PurgeHistoryResult",
+        "EntityStateResponse",
+        "EntityPage",
+        "EntityStatus",
+        "CleanEntityStorageResult",
         "FailureDetails",
     ),
 }
@@ -45,10 +53,13 @@ _ATTRIBUTES = {
 }
 """Attributes that are made in constructors, where nothing can stand below them."""
 
+_SHOWN_BASES = {"LeafTask": "Task", "Task": "Task", "Blueprint": "Blueprint", "DurableClient": "DurableClient"}
+"""Base classes whose members aren't repeated, with the public name under which they are found."""
+
 _ERROR_RANGES = {
     "PD0": "Root",
     "PD10": "Ids",
-    "PD11": "Failures and tasks",
+    "PD11": "Failures, tasks and entities",
     "PD12": "Determinism",
     "PD13": "Answers to clients",
     "PD14": "Definitions of functions",
@@ -56,7 +67,12 @@ _ERROR_RANGES = {
     "PD20": "Payloads",
     "PD21": "Activities",
     "PD3": "Stores",
+    "PD40": "Loading an app",
     "PD41": "Keys and the management API",
+    "PD42": "Triggers and the server",
+    "PD43": "Apps written for Azure",
+    "PD45": "Configuration",
+    "PD46": "Command line",
     "PD9": "Bugs in Perdure",
     "PD": "Others",
 }
@@ -139,19 +155,28 @@ def _entry(name: str) -> list[str]:
     if name in _ATTRIBUTES:
         out += [_ATTRIBUTES[name], ""]
     for base in node.bases:
-        text = ast.unparse(base).partition("[")[0]
-        if text in {"LeafTask", "Task", "Blueprint"}:
-            parent = "Blueprint" if text == "Blueprint" else "Task"
+        parent = _SHOWN_BASES.get(ast.unparse(base).partition("[")[0])
+        if parent is not None:
             out += [f"Also has everything that `{parent}` has.", ""]
-    for method in source.methods(node):
+    for method in _methods(name, node):
         if name == "DurableOrchestrationContext" and method.name in {"custom_status_text", "next_generation"}:
             continue  # for the engine
+        if name == "DurableEntityContext" and method.name in {"argument", "input_text", "outcome", "state_is_set", "text_of"}:
+            continue  # for the engine, and for entities that are classes
         if "Task" in name and method.name in {"settle", "watch", "leads_to", "limit", "time_out"}:
             continue  # for the engine
         if name == "DFApp" and method.name == "functions":
             continue  # for the hub
         out += [f"#### `{name}.{method.name}`", "", *_callable(method.name, method)]
     return out
+
+
+def _methods(name: str, node: ast.ClassDef) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """What the class has; triggers and bindings are mixed into blueprints."""
+    yield from source.methods(node)
+    if name == "Blueprint":
+        mixed_in = source.methods(source.class_definition("app.bindings", "Bindings"))
+        yield from (method for method in mixed_in if method.name != "described")  # for the host
 
 
 def _callable(name: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
@@ -238,7 +263,19 @@ def _history_events() -> str:
     out += ["## Actions of the code", ""]
     for cls in _members(Action):
         out += _event(cls)
-    out += ["## Parts of events", "", *_event("ParentLink"), *_event("FailureDetails", "core.failures")]
+    out += [
+        "## Entities",
+        "",
+        "An entity has no history. Its one segment holds one event, which is replaced whenever the entity changes. What is sent",
+        "to it are the actions of orchestrations above.",
+        "",
+        *_event("EntityStateSaved"),
+        "## Parts of events",
+        "",
+        *_event("ParentLink"),
+        *_event("EntityLock"),
+        *_event("FailureDetails", "core.failures"),
+    ]
     return _page(out)
 
 
@@ -311,6 +348,16 @@ def _status() -> str:
         "",
         "`resumed` goes to Pending; an instance whose code had begun gets `begun` in the same moment, so clients see Running.",
         "An instance that was started with `start_at` is Pending until then.",
+        "",
+        "## Entities",
+        "",
+        "An entity is always Running. What becomes of a message depends on whom the entity belongs to at that moment: nobody,",
+        "the orchestration that sent the message, or another one. A release is its sender's if it is for the critical section",
+        "that holds the entity.",
+        "",
+        "| belongs to | " + " | ".join(Asks) + " |",
+        "|---|" + "---|" * len(Asks),
+        *(f"| {holder} | " + " | ".join(FATES[holder, asks] for asks in Asks) + " |" for holder in Holder),
     ]
     return _page(out)
 

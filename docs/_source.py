@@ -38,6 +38,8 @@ def definition(module: str, name: str) -> ast.ClassDef | ast.FunctionDef | ast.A
             return node
         if isinstance(node, ast.ImportFrom) and node.module and any(alias.name == name for alias in node.names):
             return definition(node.module.removeprefix("perdure."), name)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and name in map(ast.unparse, node.targets):
+            return definition(module, node.value.id)
     raise LookupError(f"perdure.{module} has no class or function '{name}'")
 
 

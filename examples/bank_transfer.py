@@ -96,5 +96,6 @@ async def main(store: str, transfers: int) -> None:
 
 
 if __name__ == "__main__":
-    database, number = [*sys.argv[1:], *("", "40")[len(sys.argv) - 1 :]]
-    asyncio.run(main(f"sqlite:///{database}" if database else "memory://", int(number)))
+    arguments = sys.argv[1:]
+    store = f"sqlite:///{arguments[0]}" if arguments else "memory://"
+    asyncio.run(main(store, int(arguments[1]) if len(arguments) > 1 else 40))

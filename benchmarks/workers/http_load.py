@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.hosts import cpu_seconds_of
 from benchmarks.hubs import loop_name, run_on
 
 _POLL_AFTER = 0.05
@@ -30,6 +31,8 @@ class Plan:
     scenario: str
     """``start``: start an instance and poll it to its end; ``event``: raise an event for instances that wait for it."""
     port: int
+    pid: int
+    """Of the host, to tell its CPU time."""
     count: int
     clients: int
     rate: float = 0
@@ -44,6 +47,7 @@ class Seen:
 
     latencies: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     seconds: float = 0
+    host_cpu_seconds: float = 0
 
     def note(self, what: str, begun: float) -> None:
         self.latencies.setdefault(what, []).append(time.perf_counter() - begun)
@@ -134,9 +138,9 @@ class Load:
         return self._seen
 
     async def _measure(self, work: list[Work]) -> None:
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), cpu_seconds_of(self._plan.pid)
         await (self._paced(work) if self._plan.rate else self._flood(work))
-        self._seen.seconds = time.perf_counter() - begun
+        self._seen.seconds, self._seen.host_cpu_seconds = time.perf_counter() - begun, cpu_seconds_of(self._plan.pid) - cpu
 
     async def _flood(self, work: list[Work]) -> None:
         left = iter(work)
@@ -201,7 +205,13 @@ def target_of(payload: dict[str, str]) -> str:
 def main() -> None:
     """Runs the plan on the command line."""
     seen = run_on(loop_name("uvloop"), Load(Plan(**json.loads(sys.argv[1]))).run())
-    print(json.dumps({"seconds": seen.seconds, "cpu_seconds": time.process_time(), "latencies": seen.summary()}))
+    told = {
+        "seconds": seen.seconds,
+        "host_cpu_seconds": seen.host_cpu_seconds,
+        "cpu_seconds": time.process_time(),
+        "latencies": seen.summary(),
+    }
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

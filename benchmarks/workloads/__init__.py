@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from benchmarks.workloads import chain, dormant, entities, fan_out, hello_cities, http, recovery, replay, starts
+from benchmarks.workloads import chain, cold_start, dormant, entities, fan_out, hello_cities, http, recovery, replay, starts
 
 WORKLOADS: dict[str, ModuleType] = {
     "chain": chain,
@@ -14,4 +14,5 @@ WORKLOADS: dict[str, ModuleType] = {
     "replay": replay,
     "recovery": recovery,
     "http": http,
+    "cold_start": cold_start,
 }

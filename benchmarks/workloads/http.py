@@ -2,22 +2,17 @@
 
 import asyncio
 import json
-import os
-import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hosts import host_of
 from benchmarks.hubs import Parameters
 from benchmarks.measuring import Measurement
 
 _APPS = Path(__file__).parent.parent / "http_apps"
 _WARM_UP = 300
-_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0
 
 
 def cases(*, short: bool) -> list[Parameters]:
@@ -36,15 +31,13 @@ def cases(*, short: bool) -> list[Parameters]:
 async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
     """Runs one plan against a fresh host. CPU is that of the host's process, from its own clock."""
     client = parameters["client"]
-    async with _host("azure" if client == "azure" else "perdure", directory) as host:
-        plan = {key: value for key, value in parameters.items() if key != "client"} | {"port": host.port}
+    async with host_of(_APPS / ("azure" if client == "azure" else "perdure"), directory) as host:
+        plan = {key: value for key, value in parameters.items() if key != "client"} | {"port": host.port, "pid": host.pid}
         if plan["scenario"] == "event":
             api = f"/runtime/webhooks/durabletask/instances/ID/raiseEvent/approval?code={host.key}"
             plan["event_path"] = api if client == "none" else "/api/approve/ID"
         await _load(plan | {"scenario": "start", "count": _WARM_UP, "rate": 0})
-        cpu = host.cpu_seconds()
         seen = await _load(plan)
-        cpu = host.cpu_seconds() - cpu
     latencies = seen["latencies"]
     extra = {f"{what.replace(' ', '_')}_{name}": told[name] for what, told in latencies.items() for name in ("p50_ms", "p99_ms")}
     requests = sum(told["count"] for what, told in latencies.items() if what != "start to end")
@@ -52,46 +45,7 @@ async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
         "requests_per_unit": requests / plan["count"],
         "load_cpu_us_per_unit": seen["cpu_seconds"] * 1e6 / plan["count"],
     }
-    return [Measurement(parameters["scenario"], plan["count"], seen["seconds"], cpu, extra=extra)]
-
-
-@dataclass(frozen=True)
-class _Host:
-    pid: int
-    port: int
-    key: str
-
-    def cpu_seconds(self) -> float:
-        """User and system time of all its threads so far; 0 where the system doesn't tell."""
-        try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-@asynccontextmanager
-async def _host(app: str, directory: Path) -> AsyncIterator[_Host]:
-    """The host, from the moment it answers. It inherits which Perdure is measured from ``PYTHONPATH``."""
-    keys = directory / "keys.json"
-    command = [sys.executable, "-m", "perdure.cli", "start", str(_APPS / app), "--port", "0", "--log-level", "warning"]
-    where = ["--store", f"sqlite:///{directory / 'hub.db'}", "--keys-file", str(keys)]
-    process = await asyncio.create_subprocess_exec(*command, *where, stdout=asyncio.subprocess.PIPE)
-    assert process.stdout is not None
-    try:
-        port = 0
-        async for line in process.stdout:
-            if b"Management API" in line:
-                port = int(line.split(b"http://127.0.0.1:", 1)[1].split(b"/", 1)[0])
-            if b"Ctrl-C" in line:
-                break
-        key = json.loads(keys.read_text(encoding="utf-8"))["systemKeys"]["durabletask"]
-        yield _Host(process.pid, port, key)
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        if await process.wait() != 0:
-            raise RuntimeError(f"the host ended with {process.returncode}")
+    return [Measurement(parameters["scenario"], plan["count"], seen["seconds"], seen["host_cpu_seconds"], extra=extra)]
 
 
 async def _load(plan: dict[str, Any]) -> dict[str, Any]:

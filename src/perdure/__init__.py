@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from perdure.core.orchestration import OrchestratorNotRegisteredError
     from perdure.core.retry import RetryOptions
     from perdure.core.status import OrchestrationRuntimeStatus
-    from perdure.core.tasks import EventTask, Task, TimerTask
+    from perdure.core.tasks import EventTask, Task, TaskCanceledError, TimerTask
     from perdure.engine.activities import ActivityContext, CancellationToken, activity_context
     from perdure.engine.errors import (
         CommitFailedError,
@@ -111,6 +111,7 @@ _MODULES = {
     "StoreUnavailableError": "store.errors",
     "StoreUrlError": "store.errors",
     "Task": "core.tasks",
+    "TaskCanceledError": "core.tasks",
     "TaskFailedError": "core.failures",
     "TaskHub": "hub",
     "TimerTask": "core.tasks",
@@ -179,11 +180,14 @@ __all__ = [
     "StoreUnavailableError",
     "StoreUrlError",
     "Task",
+    "TaskCanceledError",
     "TaskFailedError",
     "TaskHub",
     "TimerTask",
     "activity_context",
+    "asgi",
     "entity_context",
+    "lifespan",
 ]
 
 

@@ -10,6 +10,7 @@ from perdure.client import DurableClient
 from perdure.client.blocking import BlockingClient
 from perdure.core.events import EntityStateSaved
 from perdure.core.functions import Functions
+from perdure.core.messages import ReusePolicy
 from perdure.core.state import InstanceState
 from perdure.engine.clock import Clock, SystemClock
 from perdure.engine.engine import Engine
@@ -53,8 +54,12 @@ class TaskHub:
         settings: EngineSettings | None = None,
         hooks: EngineHooks | None = None,
         clock: Clock | None = None,
+        default_version: str | None = None,
+        default_reuse_policy: ReusePolicy = ReusePolicy.ONLY_IF_TERMINAL,
     ) -> None:
         """``store`` is a URL (``memory://``, ``sqlite:///file.db``) or a store object; nothing is opened yet.
+
+        ``default_version`` and ``default_reuse_policy`` are for calls of ``start_new`` that give none.
 
         Raises:
             StoreUrlError: the URL can't be understood.
@@ -65,7 +70,14 @@ class TaskHub:
         self._engine = Engine(
             opened, functions, settings=settings or EngineSettings(), clock=clock, hooks=hooks or LoggingHooks()
         )
-        self.client = DurableClient(self._engine, opened, functions, clock)
+        self.client = DurableClient(
+            self._engine,
+            opened,
+            functions,
+            clock,
+            default_version=default_version,
+            default_reuse_policy=default_reuse_policy,
+        )
 
     async def start(self) -> None:
         """Opens the store and takes up what is open in it.

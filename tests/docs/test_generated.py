@@ -9,8 +9,9 @@ import pytest
 
 import perdure
 from docs import _generate
+from perdure.core.entity_lock import FATES
 from perdure.core.events import AnyEvent
-from perdure.core.status import TRANSITIONS, Cause
+from perdure.core.status import TRANSITIONS
 from tests.docs import pages
 
 
@@ -67,9 +68,13 @@ def test_every_event_has_its_section() -> None:
     assert [event.__name__ for event in AnyEvent.__args__ if f"### `{event.__name__}`" not in text] == []
 
 
-def test_the_status_page_is_the_table() -> None:
+def test_the_status_page_is_the_tables() -> None:
     text = (pages.DOCS / "reference" / "status.md").read_text(encoding="utf-8")
+    instances, entities = (_table(part) for part in text.split("## Entities"))
+    assert instances == {(str(old or "(none)"), str(cause)): new for (old, cause), new in TRANSITIONS.items()}
+    assert entities == {(str(holder), str(asks)): fate for (holder, asks), fate in FATES.items()}
+
+
+def _table(text: str) -> dict[tuple[str, str], str]:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
-    causes = [Cause(cell) for cell in rows[0][1:]]
-    printed = {(row[0], cause): cell for row in rows[2:] for cause, cell in zip(causes, row[1:], strict=True) if cell}
-    assert printed == {(str(old or "(none)"), cause): new for (old, cause), new in TRANSITIONS.items()}
+    return {(row[0], column): cell for row in rows[2:] for column, cell in zip(rows[0][1:], row[1:], strict=True) if cell}

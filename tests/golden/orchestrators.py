@@ -100,9 +100,23 @@ def interrupted(context: Any) -> Any:
     return results
 
 
+def bank(context: Any) -> Any:
+    """Signals now and later, a critical section, a call that fails."""
+    context.signal_entity("@account@a", "deposit", 5)
+    context.signal_entity("@account@b", "remind", signal_time=60 * SECOND)
+    results = []
+    with (yield context.lock_entities("@account@b", "@Account@a")):
+        results.append((yield context.call_entity("@account@a", "balance")))
+    try:
+        yield context.call_entity("@account@b", "withdraw", {"amount": 1})
+    except TaskFailedError as error:
+        results.append(error.details.message)
+    return results
+
+
 def register(world: World) -> None:
     """Puts everything into the world's app."""
-    for function in (fan_out, approval, retries, family, member, eternal, interrupted):
+    for function in (fan_out, approval, retries, family, member, eternal, interrupted, bank):
         world.app.orchestrator(function)
 
     def flaky(failures: int, job: DispatchActivity) -> int:

@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import perdure.core.times
+from perdure.core.events import (
+    EntityLockGranted,
+    EntityLockRequested,
+    EntityOperationCalled,
+    EntityOperationCompleted,
+    EntityOperationFailed,
+)
+from perdure.core.failures import FailureDetails
+from perdure.core.messages import Message
 from tests.golden import orchestrators
 from tests.unit.driver import EPOCH, World, without_tracebacks
 
@@ -68,6 +77,26 @@ def run_interrupted(world: World) -> None:
     world.settle()
     world.terminate("enough", recursive=True)
     world.settle()
+
+
+def run_bank(world: World) -> None:
+    """What entities would answer."""
+    instance = world.start("bank")
+
+    def answer(make: Callable[[Any], Any]) -> None:
+        asked = world.pending.pop()
+        assert isinstance(asked, Message)
+        world.pending.clear()
+        assert isinstance(asked.event, EntityLockRequested | EntityOperationCalled)
+        parent = asked.event.parent
+        assert parent is not None
+        event = make(asked.event)
+        world.turn("i", Message("i", event, parent.execution_id, parent.generation))
+
+    answer(lambda asked: EntityLockGranted(asked.task_id, asked.critical_section_id, asked.lock_set))
+    answer(lambda asked: EntityOperationCompleted(asked.task_id, "5"))
+    answer(lambda asked: EntityOperationFailed(asked.task_id, FailureDetails("ValueError", "not enough")))
+    assert instance.output == [5, "not enough"]
 
 
 RUNS: dict[str, Callable[[World], None]] = {

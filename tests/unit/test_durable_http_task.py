@@ -109,6 +109,17 @@ def test_a_202_is_polled_at_its_location_after_its_time(world: World) -> None:
     assert service.seconds == [0, 5, 35, 60]
 
 
+def test_where_the_answer_says_no_time_the_activity_may(world: World) -> None:
+    service = Service(
+        world,
+        answer(202, Location="/status/1") | {"pollAfterMilliseconds": 1500},
+        answer(202, Location="/status/2", Retry_After="4") | {"pollAfterMilliseconds": 1500},
+        answer(200),
+    )
+    call(world, "GET", "http://api/x")
+    assert service.seconds == [0, 1.5, 5.5]
+
+
 def test_credentials_do_not_follow_to_another_origin(world: World) -> None:
     service = Service(world, answer(202, Location="https://elsewhere/1", Retry_After="0"), answer(200))
     call(world, "GET", "http://api/x", None, {"Cookie": "c", "X-A": "1"}, {"resource": "r"})

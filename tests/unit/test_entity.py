@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 
 import perdure as df
+from perdure.core.codec import decode_segment, encode_segment
 from perdure.core.entity import Entity
 from perdure.core.errors import EngineInvariantError
 from perdure.core.events import (
+    EntityLock,
+    EntityLockRequested,
     EntityOperationCalled,
     EntityOperationCompleted,
     EntityOperationFailed,
+    EntityOperationSignaled,
     EntityStateSaved,
     EventRaised,
     ExecutionStarted,
@@ -441,3 +445,29 @@ def test_its_stored_form_is_one_event() -> None:
     assert data == b'[{"type":"EntityStateSaved","state":"2"}]'
     assert isinstance(here.live["@counter@a"], Entity)
     assert here.live["@counter@a"].durable == EntityStateSaved("2")
+
+
+def test_its_whole_stored_form_is_frozen() -> None:
+    """Bytes that an earlier release has written must stay readable, so whoever changes this needs a way to read the old form."""
+    stored = (
+        b'[{"type":"EntityStateSaved","state":"[1]","lock":{"critical_section_id":"s","owner":"i"},"waiting":['
+        b'{"type":"EntityOperationSignaled","entity":"@log@a","operation":"add","input":"2","sender":"j"},'
+        b'{"type":"EntityOperationCalled","entity":"@log@a","operation":"add","task_id":4,"input":"3","parent":'
+        b'{"instance_id":"k","execution_id":"e","generation":0,"task_id":4}},'
+        b'{"type":"EntityLockRequested","task_id":5,"critical_section_id":"t","lock_set":["@a@a","@log@a"],"position":1,"parent":'
+        b'{"instance_id":"k","execution_id":"e","generation":0,"task_id":5}}],"scheduled":['
+        b'{"type":"EntityOperationSignaled","entity":"@log@a","operation":"add","input":"9","scheduled_time":99}]}]'
+    )
+    parent = ParentLink("k", "e", 0, 4)
+    (event,) = decode_segment(stored)
+    assert event == EntityStateSaved(
+        "[1]",
+        EntityLock("s", "i"),
+        (
+            EntityOperationSignaled("@log@a", "add", input="2", sender="j"),
+            EntityOperationCalled("@log@a", "add", 4, "3", parent),
+            EntityLockRequested(5, "t", ("@a@a", "@log@a"), 1, ParentLink("k", "e", 0, 5)),
+        ),
+        (EntityOperationSignaled("@log@a", "add", input="9", scheduled_time=99),),
+    )
+    assert encode_segment([event]) == stored

@@ -62,4 +62,4 @@ def test_golden_histories_hold_every_kind_of_event():
             for segment in segments
             for event in segment
         }
-    assert len(seen) == 16, sorted(seen)
+    assert len(seen) == 23, sorted(seen)

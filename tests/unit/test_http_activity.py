@@ -1,6 +1,7 @@
 """The activity of call_http: what goes out, what comes back, and what is refused."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -203,3 +204,20 @@ async def test_the_hooks_token_goes_with_the_request(is_async: bool) -> None:
     await web.send(tokenSource={"resource": "https://r", "kind": "AzureManagedIdentity"})
     assert web.asked[0].headers["authorization"] == "Bearer t"
     assert seen == [{"resource": "https://r", "kind": "AzureManagedIdentity", "options": None}]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "follow", "expected"),
+    [
+        (202, {"location": "/status"}, True, 1500),
+        (202, {"location": "/status"}, False, None),
+        (202, {}, True, None),
+        (200, {"location": "/status"}, True, None),
+    ],
+)
+async def test_the_hosts_poll_interval_goes_with_an_answer_that_is_followed_and_no_other(
+    status: int, headers: dict[str, str], follow: bool, expected: int | None
+) -> None:
+    web = Web(poll_interval=timedelta(seconds=1.5))
+    web.on("http://a/x", status, headers=headers)
+    assert (await web.send(asynchronousPatternEnabled=follow)).get("pollAfterMilliseconds") == expected

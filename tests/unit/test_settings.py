@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from perdure.core.messages import ReusePolicy
 from perdure.host.configuration import load_settings
 from perdure.host.host_json_keys import NO_MEANING
 from perdure.host.settings import DEFINITIONS, HostSettings, SettingsError
@@ -252,3 +253,23 @@ def test_every_default_is_a_value_that_its_own_parser_takes() -> None:
     for definition in DEFINITIONS:
         if definition.default is not None and definition.name not in ("keys_file", "cors_origins"):
             assert definition.parse(definition.default) == definition.default, definition.name
+
+
+def test_what_starts_and_polls_do_by_default_comes_from_host_json(tmp_path: Path) -> None:
+    given = _load(
+        _app(
+            tmp_path,
+            '{"extensions": {"durableTask": {"defaultVersion": "2.1", "overridableExistingInstanceStates": "anystate", '
+            '"httpSettings": {"defaultAsyncRequestSleepTimeMilliseconds": 1500}}}}',
+        )
+    )
+    assert given.default_version == "2.1"
+    assert given.reuse_policy is ReusePolicy.REPLACE
+    assert given.http_poll_interval == timedelta(seconds=1.5)
+
+
+def test_without_them_they_do_what_durable_functions_does(tmp_path: Path) -> None:
+    defaults = _load(_app(tmp_path, _durable("defaultVersion", '""')))
+    assert defaults.default_version is None
+    assert defaults.reuse_policy is ReusePolicy.ONLY_IF_TERMINAL
+    assert defaults.http_poll_interval == timedelta(seconds=30)

@@ -1,5 +1,6 @@
 """What ``perdure start`` shows once it listens: every function, and how to reach it."""
 
+import os
 from collections.abc import Iterator
 
 from perdure.cli.printing import say
@@ -15,6 +16,7 @@ from perdure.host.model import (
     WsgiRoute,
 )
 from perdure.host.settings import HostSettings
+from perdure.host.triggers.app_settings import is_disabled
 
 
 def show_functions(loaded: LoadedApp, settings: HostSettings, origin: str) -> None:
@@ -31,7 +33,7 @@ def show_functions(loaded: LoadedApp, settings: HostSettings, origin: str) -> No
 
 def _rows(loaded: LoadedApp, settings: HostSettings, origin: str) -> Iterator[tuple[str, str, str]]:
     for function in loaded.triggered:
-        kind, at = _reach(function, settings, origin)
+        kind, at = ("disabled", "") if is_disabled(function.name, os.environ) else _reach(function, settings, origin)
         yield function.name, kind, at
     for name in sorted(function.name for function in loaded.functions.orchestrators.values()):
         yield name, "orchestrator", ""

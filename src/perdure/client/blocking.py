@@ -44,7 +44,7 @@ class BlockingClient:
         *,
         start_at: datetime | timedelta | None = None,
         tags: dict[str, str] | None = None,
-        reuse_policy: ReusePolicy = ReusePolicy.ONLY_IF_TERMINAL,
+        reuse_policy: ReusePolicy | None = None,
     ) -> str:
         """See ``DurableClient.start_new``."""
         return self._run(

@@ -1,6 +1,7 @@
 """The URLs that steer an instance, as Durable Functions hands them out: strings made of strings."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import quote
 
 WEBHOOKS_PATH = "/runtime/webhooks/durabletask"
@@ -9,7 +10,7 @@ DEFAULT_CONNECTION = "AzureWebJobsStorage"
 INSTANCE_PLACEHOLDER = "INSTANCEID"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ManagementLinks:
     """Where the management API is, and what every URL into it has to carry."""
 
@@ -63,12 +64,12 @@ class ManagementLinks:
         """What a request has to carry to be let in."""
         return "" if self.code is None else f"code={quote(self.code, safe='')}"
 
-    @property
+    @cached_property
     def origin(self) -> str:
         """Scheme and host of them all."""
         return "/".join(self.base_url.split("/", 3)[:3])
 
-    @property
+    @cached_property
     def _needed(self) -> str:
         """The parameters that all URLs of instances have."""
         named = (("taskHub", self.task_hub), ("connection", self.connection), ("code", self.code))

@@ -51,11 +51,22 @@ _PAGE = 200
 class DurableClient:
     """Starts, asks, and steers orchestrations. Every call that changes something returns once the change is durable."""
 
-    def __init__(self, engine: Engine, queries: Queries, functions: Functions, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        queries: Queries,
+        functions: Functions,
+        clock: Clock,
+        *,
+        default_version: str | None = None,
+        default_reuse_policy: ReusePolicy = ReusePolicy.ONLY_IF_TERMINAL,
+    ) -> None:
         self._engine = engine
         self._queries = queries
         self._functions = functions
         self._clock = clock
+        self._default_version = default_version
+        self._default_reuse_policy = default_reuse_policy
 
     async def start_new(
         self,
@@ -66,7 +77,7 @@ class DurableClient:
         *,
         start_at: datetime | timedelta | None = None,
         tags: dict[str, str] | None = None,
-        reuse_policy: ReusePolicy = ReusePolicy.ONLY_IF_TERMINAL,
+        reuse_policy: ReusePolicy | None = None,
     ) -> str:
         """Starts an orchestration.
 
@@ -74,10 +85,11 @@ class DurableClient:
             orchestration_function_name: the orchestrator's name, in any case, or its decorated function.
             instance_id: its id; by default a new one.
             client_input: its input; anything that serializes to JSON.
-            version: what ``context.version`` shows.
+            version: what ``context.version`` shows; by default the hub's ``default_version``.
             start_at: not before then: a moment (naive means UTC), or how long from now.
             tags: kept with the instance and its sub-orchestrations.
-            reuse_policy: what to do when ``instance_id`` is taken.
+            reuse_policy: what to do when ``instance_id`` is taken; by default what the hub was opened with, which is usually to
+                replace an instance that has ended only.
 
         Returns:
             The instance id.
@@ -95,8 +107,9 @@ class DurableClient:
             known = ", ".join(sorted(known.name for known in self._functions.orchestrators.values())) or "none"
             raise OrchestratorNotRegisteredError(f"there is no orchestrator named '{name}'. Registered: {known}.")
         fresh = instance_id is None
+        random = os.urandom(32).hex()  # for both ids, since each call goes to the system
         if instance_id is None:
-            instance_id = _new_id()
+            instance_id = random[:32]  # 32 hex digits, as Durable Functions' ids are
         else:
             check_instance_id(instance_id)
         if isinstance(start_at, timedelta):
@@ -105,14 +118,14 @@ class DurableClient:
             start_us = None if start_at is None else to_us(start_at)
         event = ExecutionStarted(
             name=function.name,
-            execution_id=_new_id(),
+            execution_id=random[32:],
             input=self._engine.converter.encode(client_input, "input of orchestrator", function.name),
-            version=version,
+            version=self._default_version if version is None else version,
             tags=tags or {},
             start_at=start_us,
             features=features.CURRENT,
         )
-        await self._engine.send(Message(instance_id, event, reuse=reuse_policy), fresh=fresh)
+        await self._engine.send(Message(instance_id, event, reuse=reuse_policy or self._default_reuse_policy), fresh=fresh)
         return instance_id
 
     async def get_status(
@@ -508,11 +521,6 @@ def _execution_started(record: InstanceRecord) -> ExecutionStarted | None:
     if record.first is None:
         return None
     return next((event for event in decode_segment(record.first.events) if isinstance(event, ExecutionStarted)), None)
-
-
-def _new_id() -> str:
-    """32 random hex digits, as Durable Functions' ids are; cheaper than a ``UUID`` object."""
-    return os.urandom(16).hex()
 
 
 def _json(text: str | None) -> Any:

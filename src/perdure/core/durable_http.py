@@ -11,12 +11,14 @@ from urllib.parse import urljoin, urlsplit
 from perdure.core.errors import PerdureError
 from perdure.core.recorder import Recorder
 from perdure.core.tasks import Composite, Task, TimerTask
-from perdure.core.times import to_us
+from perdure.core.times import duration_us, to_us
 
 HTTP_ACTIVITY = "BuiltIn::HttpActivity"
 """Name of the activity that makes one request: JSON object in, ``{"statusCode", "headers", "content"}`` out."""
-_DEFAULT_WAIT_US = 30_000_000
-"""Between polls where the answer has no usable ``Retry-After``, as in Durable Functions."""
+POLL_AFTER = "pollAfterMilliseconds"
+"""What the HTTP activity may add to a 202 answer: how long to wait where its sender says nothing. So it is in the history."""
+DEFAULT_POLL_INTERVAL = timedelta(seconds=30)
+"""Between polls where neither says it, as in Durable Functions."""
 _ACCEPTED = 202
 _HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 _HOST_KEY = "x-functions-key"
@@ -102,7 +104,8 @@ class HttpTask(Composite[Any]):
             return
         self._request = _poll(self._request, location)
         now_us = self._recorder.now_us
-        self._recorder.create_timer(now_us + _wait_us(headers.get("retry-after"), now_us)).watch(self)
+        default_ms: int = response.get(POLL_AFTER, duration_us(DEFAULT_POLL_INTERVAL) // 1000)
+        self._recorder.create_timer(now_us + _wait_us(headers.get("retry-after"), now_us, default_ms * 1000)).watch(self)
 
 
 def _poll(request: dict[str, Any], location: str) -> dict[str, Any]:
@@ -126,15 +129,15 @@ def _origin(uri: str) -> tuple[str, str]:
     return parts.scheme.lower(), parts.netloc.lower()
 
 
-def _wait_us(retry_after: str | None, now_us: int) -> int:
+def _wait_us(retry_after: str | None, now_us: int, default_us: int) -> int:
     if retry_after is None:
-        return _DEFAULT_WAIT_US
+        return default_us
     if retry_after.strip().isdecimal():
         return int(retry_after) * 1_000_000
     try:
         moment = datetime.strptime(retry_after, _HTTP_DATE).replace(tzinfo=UTC)
     except ValueError:
-        return _DEFAULT_WAIT_US
+        return default_us
     return max(0, to_us(moment) - now_us)
 
 

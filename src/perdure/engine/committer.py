@@ -88,6 +88,11 @@ class Committer:
             self._idle.clear()
             self._ready.set()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to write."""
+        return self._idle.is_set()
+
     async def drained(self) -> None:
         """Returns when nothing is left to write."""
         await self._idle.wait()

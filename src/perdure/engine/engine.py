@@ -108,7 +108,7 @@ class Engine:
                 watchdog=self._watchdog,
                 partition_count=hub.partition_count,
                 hydrated=self._on_hydrated,
-                ran=self._make_room,
+                ran=self._on_run,
                 failed=self._failed,
             )
             self._timers = Timers(
@@ -246,6 +246,10 @@ class Engine:
             self._loop.repost(batch.reposts)
         self._evict()
         self._make_room()
+
+    def _on_run(self) -> None:
+        if self._committer.idle:
+            self._make_room()  # what was handled needed no commit, whose release would do it
 
     def _make_room(self) -> None:
         """Lets waiting calls in, if there is room for them."""

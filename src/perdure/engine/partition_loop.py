@@ -95,6 +95,7 @@ class PartitionLoop:
         self._postponed: deque[Envelope] = deque()
         """Messages that found no turn in their own batch. They come first: later ones of their senders must not overtake them."""
         self._hydrations = count()
+        self._hydrated_us = 0
         self._loading: dict[str, list[Envelope]] = {}
         self._ready: list[tuple[str, Found]] = []
         self._hydrator = Hydrator(store, self._make, hooks, watchdog, hydrated=hydrated, ready=self._found, failed=failed)
@@ -484,7 +485,8 @@ class PartitionLoop:
     def _make(self, instance_id: str, created_at: int) -> Hydrated:
         if not is_entity(instance_id):
             return self._orchestration(instance_id, created_at)
-        sender = f"{self._clock.now_us():016x}{next(self._hydrations):08x}{os.urandom(4).hex()}"
+        self._hydrated_us = max(self._hydrated_us, self._clock.now_us())  # in order, even if somebody sets the clock back
+        sender = f"{self._hydrated_us:016x}{next(self._hydrations):08x}{os.urandom(4).hex()}"
         return Entity(instance_id, self._functions, self._converter, created_at, sender, _describe)
 
     def _orchestration(self, instance_id: str, created_at: int) -> Orchestration:

@@ -4,12 +4,10 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -25,7 +23,7 @@ from perdure.host.keys import HostKeys
 from perdure.host.management.api import ManagementOptions, loopback_routes, management_api
 from perdure.host.model import ClientParameter, LoadedApp, QueueTrigger
 from perdure.host.settings import HostSettings
-from perdure.host.triggers.app_settings import expand
+from perdure.host.triggers.app_settings import expand, without_disabled
 from perdure.host.triggers.http import HttpFunctions, HttpOptions
 from perdure.host.triggers.invoke import Invoker
 from perdure.host.triggers.timer import Timers
@@ -80,9 +78,11 @@ class Application:
         self._settings = settings
         self._keys = keys
         self._app_settings = os.environ if app_settings is None else app_settings
+        loaded = without_disabled(loaded, self._app_settings)
         self._triggered = loaded.triggered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loopback: LoopbackListener | None = None
+        self._last_links: tuple[str, ManagementLinks] | None = None
         self._started_at = 0.0
         self.base_url = "http://localhost"
         """How callers reach the host, where no request tells: for functions that timers and queues run."""
@@ -99,7 +99,11 @@ class Application:
         ]
         self._check_hubs()
         engine_settings = settings.engine()
-        self._http_calls = HttpActivity(token_source=token_source, max_response_bytes=engine_settings.max_payload_bytes)
+        self._http_calls = HttpActivity(
+            token_source=token_source,
+            max_response_bytes=engine_settings.max_payload_bytes,
+            poll_interval=settings.http_poll_interval,
+        )
         functions = HostFunctions(
             loaded.functions,
             [self._timers.orchestrator()],
@@ -112,6 +116,8 @@ class Application:
             settings=engine_settings,
             hooks=_Hooks(hub_stopped),
             clock=clock,
+            default_version=settings.default_version,
+            default_reuse_policy=settings.reuse_policy,
         )
         self._management = self._management_options()
         self._api = None
@@ -121,6 +127,8 @@ class Application:
         self._http = HttpFunctions(loaded.triggered, self._invoker, keys, _http_options(settings), fallback=self._reserved)
         self.asgi: ASGIApp = self._answer
         if settings.cors_origins:
+            from starlette.middleware.cors import CORSMiddleware
+
             self.asgi = CORSMiddleware(
                 self._answer,
                 allow_origins=settings.cors_origins,
@@ -141,10 +149,10 @@ class Application:
             from perdure.host.loopback import LoopbackListener
 
             self._loopback = LoopbackListener()
-            routes = loopback_routes(
+            (api,) = loopback_routes(
                 self.hub.client, self._settings.hub_name, self._links(None), options=self._management, path=self._loopback.path
             )
-            await self._loopback.start(Starlette(routes=routes))
+            await self._loopback.start(api)
         try:
             await self.hub.start()
         except BaseException:
@@ -173,6 +181,9 @@ class Application:
 
     async def _end_loopback(self) -> None:
         if self._loopback is not None:
+            from perdure.host.azure.sdk import close_session
+
+            await close_session()
             await self._loopback.stop()
             self._loopback = None
 
@@ -196,8 +207,13 @@ class Application:
         return BlockingFunctionClient(self.hub.client, run_on(self._loop), links)
 
     def _links(self, base_url: str | None) -> ManagementLinks:
-        key = None if self._keys is None else self._keys.durable_task_key
-        return ManagementLinks((base_url or self.base_url) + WEBHOOKS_PATH, self._settings.hub_name, DEFAULT_CONNECTION, key)
+        base_url = base_url or self.base_url
+        # Most requests come to one address; but callers choose what they write into Host.
+        if self._last_links is None or self._last_links[0] != base_url:
+            key = None if self._keys is None else self._keys.durable_task_key
+            links = ManagementLinks(base_url + WEBHOOKS_PATH, self._settings.hub_name, DEFAULT_CONNECTION, key)
+            self._last_links = (base_url, links)
+        return self._last_links[1]
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -221,6 +237,8 @@ class Application:
         key = request.headers.get("x-functions-key") or request.query_params.get("code")
         if self._keys is not None and not self._keys.opens_route("admin", key):
             return Response(status_code=401)
+        from importlib.metadata import version  # slow to import, and asked for by few
+
         body = {
             "id": self._settings.hub_name,
             "state": "Running",

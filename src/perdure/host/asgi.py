@@ -107,6 +107,9 @@ def asgi(
         settings: everything else.
         token_source: gives ``call_http`` its tokens.
 
+    Returns:
+        The ASGI app. Its ``hub`` is the ``TaskHub``, for the code around.
+
     Raises:
         PerdureError: something in the app or the settings can't be used; the message names it.
     """

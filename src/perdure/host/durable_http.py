@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from perdure.core.durable_http import HTTP_ACTIVITY
+from perdure.core.durable_http import DEFAULT_POLL_INTERVAL, HTTP_ACTIVITY, POLL_AFTER
 from perdure.core.errors import PerdureError
 from perdure.core.functions import ActivityFunction
 from perdure.engine.activities import activity_context
@@ -65,6 +65,7 @@ class DurableHttpRequest(msgspec.Struct, frozen=True, rename="camel"):
     timeout: str | float | None = None
     """``hh:mm:ss``, or seconds."""
     retry_options: RetryOptions | None = None
+    asynchronous_pattern_enabled: bool = True
 
 
 class HttpActivity:
@@ -75,11 +76,13 @@ class HttpActivity:
         *,
         token_source: TokenSource | None = None,
         max_response_bytes: int,
+        poll_interval: timedelta = DEFAULT_POLL_INTERVAL,
         transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
-        """``transport`` sends instead of the network."""
+        """``poll_interval`` is the pause after a 202 that says none; ``transport`` sends instead of the network."""
         self._token_source = token_source
         self._max_response_bytes = max_response_bytes
+        self._poll_interval = poll_interval
         self._transport = transport
         self._http: httpx.AsyncClient | None = None
 
@@ -165,7 +168,11 @@ class HttpActivity:
             values = response.headers.get_list(name)
             headers[name] = values[0] if len(values) == 1 else values
         text = bytes(body).decode(response.charset_encoding or "utf-8", errors="replace")
-        return {"statusCode": response.status_code, "headers": headers, "content": text}
+        answer = {"statusCode": response.status_code, "headers": headers, "content": text}
+        followed = request.asynchronous_pattern_enabled and response.status_code == 202 and "location" in headers
+        if followed and self._poll_interval != DEFAULT_POLL_INTERVAL:
+            answer[POLL_AFTER] = self._poll_interval // timedelta(milliseconds=1)
+        return answer
 
 
 def _request(value: Any) -> DurableHttpRequest:

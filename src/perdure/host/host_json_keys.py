@@ -7,12 +7,11 @@ from perdure.host.json_file import KeyPath, as_object
 
 _TURNS = "turns of orchestrations are never run side by side here; they are batched"
 _STORAGE = "it tunes Azure Storage; the hub is where --store says"
-_ENTITIES = "it tunes entities, which this version does not run"
+_ENTITIES = "all operations that wait for an entity are one turn, and one that fails is undone"
 _TRACING = "traces are set up with OpenTelemetry's own variables"
 _EVENT_GRID = "events aren't sent to Event Grid"
 _SCALE = "it belongs to Azure's scaling"
 _NET = "it tunes the .NET host"
-_POLLING = "call_http waits for 30 s where an answer does not say how long"
 
 # A "*" stands for everything below.
 NO_MEANING: Mapping[str, str] = {
@@ -43,11 +42,9 @@ NO_MEANING: Mapping[str, str] = {
     "extensions.http.maxConcurrentRequests": "requests wait only where something they need is full",
     "extensions.http.maxOutstandingRequests": "requests wait only where something they need is full",
     "extensions.durableTask.allowReplayingTerminalInstances": _STORAGE,
-    "extensions.durableTask.defaultVersion": "an instance has the version that its start names",
     "extensions.durableTask.entityMessageReorderWindowInMinutes": "messages keep their order by themselves",
     "extensions.durableTask.extendedSessionsEnabled": "instances always stay in memory while they are used",
     "extensions.durableTask.grpcHttpClientTimeout": "the 1.x client does not use gRPC",
-    "extensions.durableTask.httpSettings.defaultAsyncRequestSleepTimeMilliseconds": _POLLING,
     "extensions.durableTask.localRpcEndpointEnabled": "the endpoint is always there",
     "extensions.durableTask.maxConcurrentEntityFunctions": _ENTITIES,
     "extensions.durableTask.maxConcurrentOrchestratorFunctions": _TURNS,
@@ -56,7 +53,6 @@ NO_MEANING: Mapping[str, str] = {
     "extensions.durableTask.maxOrchestrationActions": "a turn may ask for any number of actions",
     "extensions.durableTask.maxQueuePollingInterval": "nothing is polled",
     "extensions.durableTask.notifications.*": _EVENT_GRID,
-    "extensions.durableTask.overridableExistingInstanceStates": "only instances that have ended are replaced",
     "extensions.durableTask.rollbackEntityOperationsOnExceptions": _ENTITIES,
     "extensions.durableTask.storageProvider.*": _STORAGE,
     "extensions.durableTask.storeInputsInOrchestrationHistory": "inputs are always in the history",

@@ -9,6 +9,8 @@ from collections.abc import Generator
 import uvicorn
 from starlette.types import ASGIApp
 
+from perdure.host.corked import CorkedProtocol
+
 
 class QuietServer(uvicorn.Server):
     """Uvicorn's server without its own signal handlers and log: when to end is the host's business."""
@@ -17,6 +19,7 @@ class QuietServer(uvicorn.Server):
         """``grace``: seconds for open requests once it has to end."""
         config = uvicorn.Config(
             app,
+            http=CorkedProtocol,
             interface="asgi3",
             lifespan="off",
             log_level="warning",

@@ -36,6 +36,11 @@ def any_text(value: Any) -> str:
     raise ValueError('a text is expected ("" for none)')
 
 
+def optional_text(value: Any) -> str | None:
+    """Any text; the empty one stands for none."""
+    return any_text(value) or None
+
+
 def integer(least: int, most: int = 2**53) -> Parser:
     """A whole number within bounds."""
 
@@ -96,6 +101,8 @@ def time_span(value: Any) -> timedelta:
 
 def milliseconds(value: Any) -> timedelta:
     """A whole number of milliseconds."""
+    if isinstance(value, timedelta):
+        return value
     return timedelta(milliseconds=integer(0, 86_400_000)(value))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from perdure.core.errors import PerdureError
+from perdure.core.messages import ReusePolicy
 from perdure.engine.settings import EngineSettings
 from perdure.host import setting_values as parse
 
@@ -99,6 +100,22 @@ class HostSettings:
         host_json=f"{_DURABLE}.extendedSessionIdleTimeoutInSeconds",
     )
 
+    default_version: str | None = setting(
+        None, parse.optional_text, "Version of instances whose start names none.", host_json=f"{_DURABLE}.defaultVersion"
+    )
+    overridable_existing_instance_states: str = setting(
+        "NonRunningStates",
+        parse.choice("NonRunningStates", "AnyState"),
+        "Which instances a start with their id replaces.",
+        host_json=f"{_DURABLE}.overridableExistingInstanceStates",
+    )
+    http_poll_interval: timedelta = setting(
+        timedelta(seconds=30),
+        parse.milliseconds,
+        "Pause of `call_http` after a 202 without `Retry-After`, in milliseconds.",
+        host_json=f"{_DURABLE}.httpSettings.defaultAsyncRequestSleepTimeMilliseconds",
+    )
+
     # --- queue triggers
     queue_batch_size: int = setting(
         16, parse.integer(1, 32), "Messages a queue trigger takes at once.", host_json=f"{_QUEUES}.batchSize"
@@ -136,6 +153,12 @@ class HostSettings:
         """Gives the app its app settings; what the environment has already stays as it is."""
         for name, value in self.values.items():
             environment.setdefault(name, value)
+
+    @property
+    def reuse_policy(self) -> ReusePolicy:
+        """What a start does that finds its id taken."""
+        any_state = self.overridable_existing_instance_states == "AnyState"
+        return ReusePolicy.REPLACE if any_state else ReusePolicy.ONLY_IF_TERMINAL
 
     def engine(self) -> EngineSettings:
         """What the engine gets of it."""

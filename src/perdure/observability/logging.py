@@ -22,8 +22,8 @@ class LoggingHooks(EngineHooks):
     def orchestrator_missing(self, instance_id: str, name: str) -> None:
         """An error: somebody has to deploy the function or terminate the instance."""
         _log.error(
-            "orchestration %s can't go on: this app has no orchestrator named %r. What arrives for it is kept. "
-            "Register the function again, or terminate the instance.",
+            "instance %s can't go on: this app has no function named %r. What arrives for it is kept. Register the function "
+            "again; an orchestration can also be terminated.",
             instance_id,
             name,
         )
@@ -35,7 +35,7 @@ class LoggingHooks(EngineHooks):
     def blocked(self, instance_id: str, name: str, seconds: float, stack: str) -> None:
         """With the stack, since that is what names the guilty line."""
         _log.warning(
-            "orchestrator %s (instance %s) has kept the engine waiting for %.1f s. Orchestrators must not block: do I/O and "
+            "%s (instance %s) has kept the engine waiting for %.1f s. Orchestrators and entities must not block: do I/O and "
             "heavy work in activities, and wait with context.create_timer. It stands at:\n%s",
             name,
             instance_id,

@@ -31,3 +31,10 @@ def history_event(fields: dict[str, Any]) -> Any:
 def function_context(**fields: Any) -> Any:
     """``context.function_context``."""
     return import_module("azure.durable_functions.models.FunctionContext").FunctionContext(**fields)
+
+
+async def close_session() -> None:
+    """Closes the connections of the SDK's client, which it shares and never closes itself: asyncio would complain at the end."""
+    close = getattr(import_module("azure.durable_functions.models.utils.http_utils"), "_close_session", None)
+    if close is not None:
+        await close()

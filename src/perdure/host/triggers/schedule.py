@@ -4,8 +4,6 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
-
 from perdure.host.triggers.errors import ScheduleError
 
 _TIME_SPAN = re.compile(
@@ -38,6 +36,8 @@ class Schedule:
         """The first occurrence after ``moment``."""
         if self._interval is not None:
             return moment + self._interval
+        from cronsim import CronSim, CronSimError  # most apps have no timer
+
         fields = self.text.split()
         try:
             occurrences = CronSim(" ".join(["0", *fields] if len(fields) == 5 else fields), moment.astimezone(self._zone))

@@ -44,6 +44,12 @@ def get(connection: sqlite3.Connection, instance_id: str, with_payloads: bool) -
     return found[0] if found else None
 
 
+def get_many(connection: sqlite3.Connection, instance_ids: list[str]) -> list[InstanceRecord]:
+    """Those of the instances that exist, with their payloads."""
+    among = "instance_id IN (SELECT value FROM json_each(?))"
+    return _select(connection, among, [msgspec.json.encode(instance_ids).decode()], len(instance_ids), with_payloads=True)
+
+
 def list_instances(connection: sqlite3.Connection, query: InstanceQuery) -> list[InstanceRecord]:
     """See ``Queries.list``."""
     conditions, parameters = ["instance_id > ?"], list[str | int]([query.after])

@@ -30,6 +30,7 @@ from perdure.store.sqlite.connection import connect_reader, connect_writer
 from perdure.store.sqlite.lane import Lane
 from perdure.store.sqlite.lock import HubLock
 from perdure.store.sqlite.schema import migrate, require_sqlite
+from perdure.store.sqlite.single_reads import SingleReads
 
 DEFAULT_PARTITION_COUNT = 16
 
@@ -65,6 +66,7 @@ class SqliteStore:
         self._lock = HubLock(self._database)
         self._lanes: _Lanes | None = None
         self._chain = CommitChain()
+        self._single_reads = SingleReads(lambda: self._opened().queries)
 
     async def open(self) -> HubInfo:
         """Takes the database file for this process; makes it, or brings its schema up to date.
@@ -163,6 +165,9 @@ class SqliteStore:
 
     async def get(self, instance_id: str, *, with_payloads: bool = False) -> InstanceRecord | None:
         """See ``Queries.get``."""
+        # Others may be no text that can be stored, which would spoil the query for all that share it.
+        if with_payloads and instance_id.isascii():
+            return await self._single_reads.get(instance_id)
         return await self._opened().queries.run(partial(queries.get, instance_id=instance_id, with_payloads=with_payloads))
 
     async def list(self, query: InstanceQuery) -> Sequence[InstanceRecord]:
