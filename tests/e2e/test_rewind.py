@@ -150,3 +150,36 @@ async def test_only_failed_instances_can_be_rewound(app: df.DFApp, tmp_path: Pat
         later = await client.start_new("parent", start_at=timedelta(days=1))
         with pytest.raises(df.InstanceRunningError, match="Pending"):
             await client.rewind(later)
+
+
+@pytest.mark.parametrize("max_sessions", [100, 0])
+async def test_late_results_of_the_undone_turn_are_not_taken_for_new_ones(tmp_path: Path, max_sessions: int) -> None:
+    app, broken, slow = df.DFApp(), True, asyncio.Event()
+
+    @app.orchestration_trigger(context_name="context")
+    def changed(context: df.DurableOrchestrationContext):
+        if broken:
+            context.call_activity("wait", "old")
+            raise RuntimeError("a bug")
+        yield context.wait_for_external_event("go")
+        return (yield context.call_activity("echo", "new"))
+
+    @app.activity_trigger(input_name="name")
+    async def wait(name: str) -> str:
+        await slow.wait()
+        return name
+
+    @app.activity_trigger(input_name="name")
+    async def echo(name: str) -> str:
+        return name
+
+    async with df.TaskHub(app, settings=df.EngineSettings(max_sessions=max_sessions)) as hub:
+        instance_id = await hub.client.start_new("changed")
+        assert (await hub.client.wait_for_completion(instance_id, 10)).runtime_status == "Failed"
+        broken = False
+        await hub.client.rewind(instance_id)
+        slow.set()  # the result of the call that the new code never makes arrives now
+        while hub.running_activities:
+            await asyncio.sleep(0)
+        await hub.client.raise_event(instance_id, "go")
+        assert (await hub.client.wait_for_completion(instance_id, 10)).output == "new"

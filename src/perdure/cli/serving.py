@@ -18,7 +18,7 @@ def serve(folder: Path, settings: HostSettings) -> None:
     Raises:
         PerdureError: the app, its settings or its store can't be used.
     """
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_to_stderr(settings.log_level)
     loaded = load_app(folder)
     host = FunctionsHost(loaded, settings)
 
@@ -28,6 +28,12 @@ def serve(folder: Path, settings: HostSettings) -> None:
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(host.serve(listening=listening))
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # It logs the URL of each request, and those of queues may hold a shared access signature.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

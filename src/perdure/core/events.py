@@ -114,6 +114,9 @@ class ExecutionRewound(HistoryEvent, frozen=True, gc=False):
     """The failed instance goes on: the turn in which it failed was undone."""
 
     reason: str | None = None
+    next_task_id: int = 0
+    """Task ids go on from here, above those of the turn that was undone: what it asked for may still be answered, and the
+    answer must not be taken for one to a new call."""
 
 
 class EntityOperationCompleted(HistoryEvent, frozen=True, gc=False):

@@ -33,6 +33,7 @@ from perdure.core.events import (
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
+    ExecutionRewound,
     ExecutionStarted,
     ExecutionSuspended,
     ExecutionTerminated,
@@ -435,6 +436,8 @@ class Orchestration:
         elif isinstance(event, ExecutionTerminated):
             self._terminate_children = event.recursive
             self._end(OrchestrationRuntimeStatus.Terminated, event.reason, None)
+        elif isinstance(event, ExecutionRewound):
+            self._recorder.next_task_id = max(self._recorder.next_task_id, event.next_task_id)
 
     def _enter(self, started: ExecutionStarted) -> None:
         self._function = self._functions.orchestrators.get(started.name.casefold())

@@ -43,6 +43,8 @@ _NOT_AGAIN = (
 class Rewound:
     """What a rewind leaves: the number of turns that stay, the events to take again, and what to tell others."""
 
+    event: ExecutionRewound
+    """Recorded first in the new turn."""
     kept_turns: int
     again: Sequence[IncomingEvent]
     messages: Sequence[Message]
@@ -65,16 +67,20 @@ def rewind(instance_id: str, turns: Sequence[Sequence[AnyEvent]], asked: Executi
     for turn in kept:
         for event in turn:
             state.fold(event)
+    first_free = state.next_task_id
+    for event in turns[-1]:
+        first_free = max(first_free, getattr(event, "task_id", -1) + 1, getattr(event, "next_task_id", 0))
     if state.critical_section is not None:
         return None
     answered = {event.task_id for event in again if isinstance(event, EntityOperationCompleted)}
     messages: list[Message] = []
     for work in state.open_work.values():
         if isinstance(work, SubOrchestrationInstanceCreated):
-            messages.append(Message(work.instance_id, asked))
+            messages.append(Message(work.instance_id, ExecutionRewound(asked.reason)))
         elif isinstance(work, EntityOperationCalled) and work.task_id not in answered and state.started is not None:
             messages.append(message_to_entity(instance_id, state.started, work))
-    return Rewound(len(kept), again, messages)  # type: ignore[arg-type]
+    event = ExecutionRewound(asked.reason, first_free)
+    return Rewound(event, len(kept), again, messages)  # type: ignore[arg-type]
 
 
 def report_of_end(turns: Sequence[Sequence[AnyEvent]]) -> Message | None:

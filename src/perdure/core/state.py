@@ -203,7 +203,10 @@ class InstanceState:
         self.completed = event
         self.status = next_status(self.status, _END_CAUSES[event.status])
 
-    def _nothing(self, event: EventRaised | ExecutionTerminated | ExecutionRewound) -> None:
+    def _rewound(self, event: ExecutionRewound) -> None:
+        self.next_task_id = max(self.next_task_id, event.next_task_id)
+
+    def _nothing(self, event: EventRaised | ExecutionTerminated) -> None:
         """Only the code cares."""
 
     def _begin_if_ready(self) -> None:
@@ -236,6 +239,6 @@ class InstanceState:
         ExecutionSuspended: _suspended,
         ExecutionResumed: _resumed,
         ExecutionTerminated: _nothing,
-        ExecutionRewound: _nothing,
+        ExecutionRewound: _rewound,
         ExecutionCompleted: _ended,
     }

@@ -565,6 +565,7 @@ class PartitionLoop:
             batch.records.append(TurnRecord(instance_id=instance_id, segment=segment, reset=not number))
         open_before = {work.task_id for work in session.instance.open_activities()}
         again = [Envelope(instance_id, Message(instance_id, event), Origin.TIMER) for event in plan.again]
+        envelope.message = Message(instance_id, plan.event)
         again.insert(0, envelope)  # first, since what follows may end the instance at once
         self._turn(instance_id, session, again, local, now_us, reset=not kept, new_row=True)
         still_open = session.instance.open_activities()
