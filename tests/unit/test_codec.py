@@ -75,7 +75,7 @@ FULL: list[tuple[Any, str]] = [
     (ExecutionSuspended("r"), '{"type":"ExecutionSuspended","reason":"r"}'),
     (ExecutionResumed("r"), '{"type":"ExecutionResumed","reason":"r"}'),
     (ExecutionTerminated("r", recursive=True), '{"type":"ExecutionTerminated","reason":"r","recursive":true}'),
-    (ExecutionRewound("r"), '{"type":"ExecutionRewound","reason":"r"}'),
+    (ExecutionRewound("r", 3), '{"type":"ExecutionRewound","reason":"r","next_task_id":3}'),
     (
         TaskScheduled(1, "n", "2", 3, 0),
         '{"type":"TaskScheduled","task_id":1,"name":"n","input":"2","attempt":3,"origin":0}',
