@@ -32,9 +32,10 @@ from perdure.core.events import (
 from perdure.core.failures import FailureDetails, failure_from_exception
 from perdure.core.functions import ActivityFunction, EntityFunction, OrchestratorFunction
 from perdure.core.messages import Message, decode_message, encode_message
-from perdure.core.orchestration import Disposition, Orchestration, Turn, fold_segments
-from perdure.core.state import InstanceState
+from perdure.core.orchestration import Orchestration
+from perdure.core.state import InstanceState, fold_segments
 from perdure.core.times import duration_us, to_us
+from perdure.core.turn import Disposition, Turn
 
 Style = Literal["generator", "coroutine"]
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)

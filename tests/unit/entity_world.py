@@ -24,7 +24,9 @@ from perdure.core.events import (
 from perdure.core.functions import EntityFunction, OrchestratorFunction
 from perdure.core.hydrated import Hydrated
 from perdure.core.messages import Message, decode_message, encode_message
-from perdure.core.orchestration import Disposition, Orchestration, Turn, releases
+from perdure.core.orchestration import Orchestration
+from perdure.core.outbound import releases
+from perdure.core.turn import Disposition, Turn
 
 
 @dataclass

@@ -20,9 +20,10 @@ from perdure.core.events import (
 from perdure.core.failures import FailureDetails, TaskFailedError
 from perdure.core.matching import NonDeterminismError, check_turn, describe, same
 from perdure.core.messages import Message
-from perdure.core.orchestration import Disposition, open_activities
+from perdure.core.outbound import open_activities
 from perdure.core.recorder import user_source
 from perdure.core.retry import RetryOptions
+from perdure.core.turn import Disposition
 from tests.unit.driver import Instance, World, view
 
 HOUR = timedelta(hours=1)

@@ -16,8 +16,10 @@ from perdure.core.events import (
     TimerFired,
 )
 from perdure.core.messages import Message
-from perdure.core.orchestration import Disposition, Orchestration, open_activities
+from perdure.core.orchestration import Orchestration
+from perdure.core.outbound import open_activities
 from perdure.core.times import to_us
+from perdure.core.turn import Disposition
 from tests.unit.driver import EPOCH, App, World
 
 SECOND = timedelta(seconds=1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from perdure.core.effects import DispatchActivity
 from perdure.core.events import EventRaised, ExecutionResumed, ExecutionStarted, ExecutionSuspended, ExecutionTerminated
 from perdure.core.messages import Message
-from perdure.core.orchestration import Disposition
+from perdure.core.turn import Disposition
 from tests.unit.driver import Style, World, view, without_tracebacks
 from tests.unit.programs import NAMES, Program, programs, registered
 

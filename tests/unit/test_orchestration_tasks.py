@@ -10,7 +10,7 @@ from perdure.core.effects import CommitReceipt, DispatchActivity
 from perdure.core.errors import EngineInvariantError
 from perdure.core.events import TimerCanceled, TimerCreated, TimerFired
 from perdure.core.failures import TaskFailedError
-from perdure.core.orchestration import Disposition
+from perdure.core.turn import Disposition
 from tests.unit.driver import EPOCH, World, replaced
 
 SECOND = timedelta(seconds=1)

@@ -25,8 +25,8 @@ from perdure.core.events import (
     TimerFired,
 )
 from perdure.core.failures import FailureDetails
-from perdure.core.orchestration import fold_segments, open_activities
-from perdure.core.state import InstanceState
+from perdure.core.outbound import open_activities
+from perdure.core.state import InstanceState, fold_segments
 
 FAILURE = FailureDetails("ValueError", "no")
 STARTED = ExecutionStarted("n", "e", generation=3)

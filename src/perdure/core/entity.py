@@ -36,8 +36,8 @@ from perdure.core.failures import FailureDetails, failure_from_exception
 from perdure.core.functions import EntityFunction, Functions
 from perdure.core.ids import child_execution_id
 from perdure.core.messages import Message
-from perdure.core.orchestration import Disposition, Turn
 from perdure.core.status import OrchestrationRuntimeStatus
+from perdure.core.turn import Disposition, Turn
 
 Operation = EntityOperationSignaled | EntityOperationCalled
 

@@ -6,8 +6,8 @@ from typing import Protocol
 from perdure.core.effects import DispatchActivity
 from perdure.core.events import EntityStateSaved, ExecutionStarted
 from perdure.core.messages import Message
-from perdure.core.orchestration import Turn
 from perdure.core.state import InstanceState
+from perdure.core.turn import Turn
 
 
 class Hydrated(Protocol):

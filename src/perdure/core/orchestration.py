@@ -5,10 +5,7 @@
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
 from typing import Any, Literal
-
-import msgspec
 
 from perdure.core.code import Code
 from perdure.core.codec import decode_segment, encode_segment
@@ -22,14 +19,8 @@ from perdure.core.events import (
     ACTIONS,
     COMPLETIONS,
     AnyEvent,
-    EntityAction,
-    EntityLockGranted,
-    EntityLockRequested,
-    EntityOperationCalled,
     EntityOperationCompleted,
     EntityOperationFailed,
-    EntityOperationSignaled,
-    EntityUnlockSent,
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
@@ -38,7 +29,6 @@ from perdure.core.events import (
     ExecutionSuspended,
     ExecutionTerminated,
     OrchestratorStarted,
-    ParentLink,
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
@@ -51,13 +41,14 @@ from perdure.core.events import (
 )
 from perdure.core.failures import FailureDetails, TaskFailedError, failure_from_exception, original_exception
 from perdure.core.functions import Functions, OrchestratorFunction
-from perdure.core.ids import child_execution_id
 from perdure.core.matching import NonDeterminismError, check_turn
 from perdure.core.messages import Message
+from perdure.core.outbound import dispatch, message_to_entity, message_to_parent, open_activities, releases, start_child
 from perdure.core.recorder import Recorder
 from perdure.core.state import InstanceState
 from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.core.tasks import LeafTask
+from perdure.core.turn import Disposition, Turn
 
 MAX_GENERATIONS_PER_TURN = 100
 """An orchestrator that continues as new without ever waiting gets a new turn after this many, so that others get theirs."""
@@ -70,45 +61,6 @@ class OrchestratorNotRegisteredError(PerdureError):
     """There is no orchestrator of that name in the app."""
 
     code = "PD1105"
-
-
-class OrchestrationTerminatedError(PerdureError):
-    """A sub-orchestration was terminated; its caller sees this type in the failure."""
-
-    code = "PD1106"
-
-
-class Disposition(Enum):
-    """What became of a message."""
-
-    ACCEPTED = "accepted"
-    """Recorded, or without effect because it says what is so already (a second suspend)."""
-    DROPPED = "dropped"
-    """A duplicate, or meant for an earlier generation."""
-    FINISHED = "finished"
-    """The instance had ended before."""
-
-
-class Turn:
-    """The outcome of one activation: what to store, what to tell other instances, and (sealed) what to do."""
-
-    __slots__ = ("at", "dispositions", "effects", "events", "messages", "projection_changed", "reset", "seq", "vacated")
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.seq = 0
-        self.events: bytes | None = None
-        """The segment; ``None`` where nothing happened."""
-        self.reset = False
-        """The segment begins a new generation; older ones are obsolete."""
-        self.vacated = False
-        """Nothing is left to keep of the instance; there is no segment then."""
-        self.projection_changed = False
-        self.messages: list[Message] = []
-        self.effects: Sealed[Sequence[Effect]]
-        """Its own seal even if there are none: the engines of two hubs may be committing at the same time."""
-        self.dispositions: list[Disposition] = []
-        """One per message of the turn."""
 
 
 class Orchestration:
@@ -611,25 +563,11 @@ class Orchestration:
             if isinstance(action, TaskScheduled):
                 effects.append(dispatch(self.instance_id, started, action))
             elif isinstance(action, SubOrchestrationInstanceCreated):
-                turn.messages.append(self._start_child(started, action))
+                turn.messages.append(start_child(self.instance_id, started, action))
             elif isinstance(action, ExecutionCompleted):
                 self._announce_end(turn, effects, started, action)
             elif not isinstance(action, TimerCreated | TimerCanceled):  # timers show in the projection
                 turn.messages.append(message_to_entity(self.instance_id, started, action))
-
-    def _start_child(self, started: ExecutionStarted, action: SubOrchestrationInstanceCreated) -> Message:
-        return Message(
-            action.instance_id,
-            ExecutionStarted(
-                name=action.name,
-                execution_id=child_execution_id(started.execution_id, started.generation, action.task_id),
-                input=action.input,
-                version=action.version,
-                tags=started.tags,
-                parent=ParentLink(self.instance_id, started.execution_id, started.generation, action.task_id),
-                features=started.features,
-            ),
-        )
 
     def _announce_end(self, turn: Turn, effects: list[Effect], started: ExecutionStarted, end: ExecutionCompleted) -> None:
         error = f"{end.failure.type}: {end.failure.message}" if end.failure is not None else None
@@ -658,67 +596,3 @@ class Orchestration:
 
     def _decoded_segments(self) -> list[AnyEvent]:
         return [event for data in self.segments for event in decode_segment(data)]
-
-
-def dispatch(instance_id: str, started: ExecutionStarted, action: TaskScheduled) -> DispatchActivity:
-    """The effect of a scheduled activity. All attempts of one call share the idempotency key, whoever repeats it."""
-    origin = action.task_id if action.origin is None else action.origin
-    return DispatchActivity(
-        instance_id,
-        started.execution_id,
-        started.generation,
-        action.task_id,
-        action.name,
-        action.input,
-        action.attempt,
-        f"{started.execution_id}-{started.generation}-{origin}",
-    )
-
-
-def message_to_entity(instance_id: str, started: ExecutionStarted, action: EntityAction) -> Message:
-    """What an entity gets to know of an action of an orchestration."""
-    if isinstance(action, EntityOperationSignaled):
-        return Message(action.entity, msgspec.structs.replace(action, sender=instance_id))
-    if isinstance(action, EntityUnlockSent):
-        return Message(action.entity, action)
-    parent = ParentLink(instance_id, started.execution_id, started.generation, action.task_id)
-    target = action.entity if isinstance(action, EntityOperationCalled) else action.lock_set[0]
-    return Message(target, msgspec.structs.replace(action, parent=parent))
-
-
-def releases(section: EntityLockRequested | EntityLockGranted) -> list[Message]:
-    """Gives back all entities of a critical section, those too that aren't locked yet."""
-    return [Message(entity, EntityUnlockSent(entity, section.critical_section_id)) for entity in section.lock_set]
-
-
-def message_to_parent(started: ExecutionStarted, end: ExecutionCompleted) -> Message | None:
-    """How the orchestration that called this one learns of its end; ``None`` where there is none."""
-    parent = started.parent
-    if parent is None:
-        return None
-    failure = end.failure
-    if end.status == OrchestrationRuntimeStatus.Terminated:
-        reason = msgspec.json.decode(end.result) if end.result is not None else "no reason given"
-        failure = FailureDetails("perdure.OrchestrationTerminatedError", f"the instance was terminated: {reason}")
-    event = (
-        SubOrchestrationInstanceCompleted(parent.task_id, end.result)
-        if failure is None
-        else SubOrchestrationInstanceFailed(parent.task_id, failure)
-    )
-    return Message(parent.instance_id, event, parent.execution_id, parent.generation)
-
-
-def open_activities(instance_id: str, state: InstanceState) -> list[DispatchActivity]:
-    """What has to be dispatched (again) after a crash: scheduled activities without a completion."""
-    if state.started is None or state.completed is not None or not state.pending:
-        return []
-    return [dispatch(instance_id, state.started, work) for work in state.open_work.values() if isinstance(work, TaskScheduled)]
-
-
-def fold_segments(segments: Iterable[bytes]) -> InstanceState:
-    """The state that stored segments add up to, without running any code."""
-    state = InstanceState()
-    for data in segments:
-        for event in decode_segment(data):
-            state.fold(event)
-    return state

@@ -26,7 +26,7 @@ from perdure.core.events import (
     TaskFailed,
 )
 from perdure.core.messages import Message
-from perdure.core.orchestration import message_to_entity, message_to_parent
+from perdure.core.outbound import message_to_entity, message_to_parent
 from perdure.core.state import InstanceState
 
 _NOT_AGAIN = (

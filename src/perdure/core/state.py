@@ -4,10 +4,11 @@
 the live one, which the replay checker asserts in tests.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from typing import Any, ClassVar
 
+from perdure.core.codec import decode_segment
 from perdure.core.events import (
     AnyEvent,
     EntityLockGranted,
@@ -242,3 +243,12 @@ class InstanceState:
         ExecutionRewound: _rewound,
         ExecutionCompleted: _ended,
     }
+
+
+def fold_segments(segments: Iterable[bytes]) -> InstanceState:
+    """The state that stored segments add up to, without running any code."""
+    state = InstanceState()
+    for data in segments:
+        for event in decode_segment(data):
+            state.fold(event)
+    return state

@@ -32,10 +32,12 @@ from perdure.core.functions import Functions
 from perdure.core.hydrated import Hydrated
 from perdure.core.ids import partition_of
 from perdure.core.messages import Message, ReusePolicy
-from perdure.core.orchestration import Disposition, Orchestration, Turn, releases
+from perdure.core.orchestration import Orchestration
+from perdure.core.outbound import releases
 from perdure.core.rewind import Rewound, report_of_end, rewind
 from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.core.times import duration_us
+from perdure.core.turn import Disposition, Turn
 from perdure.engine.clock import Clock
 from perdure.engine.committer import Committer
 from perdure.engine.envelopes import Envelope, Origin

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from perdure.core.effects import DispatchActivity
 from perdure.core.events import TaskCompleted, TaskFailed
 from perdure.core.messages import decode_message
-from perdure.core.orchestration import fold_segments, open_activities
+from perdure.core.outbound import open_activities
+from perdure.core.state import fold_segments
 from perdure.engine.envelopes import Envelope, Origin
 from perdure.store.contract import Store
 

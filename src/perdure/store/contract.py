@@ -143,7 +143,7 @@ class Store(Protocol):
         ...
 
     async def acquire(self, owner: str, partitions: Sequence[int], duration: int) -> Sequence[Lease]:
-        """Takes those ``partitions`` that are free, expired or ``owner``'s already, for ``duration`` us, each with a higher epoch."""
+        """Takes those ``partitions`` that are free, expired or ``owner``'s, for ``duration`` us, each with a higher epoch."""
         ...
 
     async def renew(self, leases: Sequence[Lease], duration: int) -> Sequence[Lease]:

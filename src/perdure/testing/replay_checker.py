@@ -6,8 +6,7 @@ from typing import Any
 from perdure.core.codec import decode_segment
 from perdure.core.effects import CommitReceipt
 from perdure.core.events import EntityStateSaved
-from perdure.core.orchestration import fold_segments
-from perdure.core.state import InstanceState
+from perdure.core.state import InstanceState, fold_segments
 from perdure.store.contract import (
     Commit,
     HubInfo,
