@@ -33,7 +33,7 @@ def little_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hydration, "_LOAD_AT_ONCE", 2)
     monkeypatch.setattr(partition_loop, "_ROUNDS", 3)
     monkeypatch.setitem(cast("dict[str, Any]", Timers.__init__.__kwdefaults__), "capacity", 3)
-    monkeypatch.setattr(local, "_new_id", lambda: f"{_ids.getrandbits(128):032x}")
+    monkeypatch.setattr(local, "_random_hex", lambda: f"{_ids.getrandbits(256):064x}")
 
 
 class UntilLate(SeededFaults):

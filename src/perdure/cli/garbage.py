@@ -15,7 +15,7 @@ def collect_seldom() -> None:
 
     A request, a turn and an activity make hundreds of objects, none of which is part of a cycle: reference counts free them. With
     Python's own thresholds a busy host would look for cycles 100 times a second, and through all of its memory now and then,
-    which took 8 % of its CPU and showed in the slowest answers. User code may make cycles; they are found a little later.
+    which took 7 % of its CPU and showed in the slowest answers. User code may make cycles; they are found a little later.
     """
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)

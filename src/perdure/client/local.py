@@ -107,7 +107,7 @@ class DurableClient:
             known = ", ".join(sorted(known.name for known in self._functions.orchestrators.values())) or "none"
             raise OrchestratorNotRegisteredError(f"there is no orchestrator named '{name}'. Registered: {known}.")
         fresh = instance_id is None
-        random = os.urandom(32).hex()  # for both ids, since each call goes to the system
+        random = _random_hex()
         if instance_id is None:
             instance_id = random[:32]  # 32 hex digits, as Durable Functions' ids are
         else:
@@ -525,3 +525,8 @@ def _execution_started(record: InstanceRecord) -> ExecutionStarted | None:
 
 def _json(text: str | None) -> Any:
     return msgspec.json.decode(text) if text is not None else None
+
+
+def _random_hex() -> str:
+    """64 random hex digits: enough for both ids of a start, since each call goes to the system."""
+    return os.urandom(32).hex()
