@@ -28,6 +28,11 @@ def test_help_names_every_command_and_says_what_it_does(tmp_path: Path) -> None:
         assert re.search(rf"^  {command} +\w", told, re.MULTILINE), command
 
 
+def test_a_folder_with_a_space_in_its_name_can_be_entered_as_it_is_told(tmp_path: Path) -> None:
+    done = perdure("new", "my shop", folder=tmp_path)
+    assert "\n  cd 'my shop'\n" in done.out
+
+
 @pytest.mark.parametrize("arguments", [("wait",), ("strat",), ("start", "--prot", "1"), ("instances", "list", "--limit", "0")])
 def test_a_wrong_command_line_exits_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
     done = perdure(*arguments, folder=tmp_path)

@@ -182,6 +182,24 @@ def test_purging_needs_to_be_told_what_and_that_it_is_meant(hub: Path) -> None:
     assert "one" in running.err
 
 
+def test_purging_some_that_exist_and_some_that_do_not_tells_both(hub: Path) -> None:
+    done = _instances(hub, "purge", "bad-1", "nobody", "bad-2", "no-one")
+    assert done.exit_code == 3
+    assert done.err == "perdure: there is no instance 'nobody', 'no-one'; 2 deleted.\n"
+    assert [each["instanceId"] for each in _instances(hub, "list", "--json").json()] == ["one", "two"]
+
+
+def test_purging_many_leaves_nothing_on_an_error_stream_that_nobody_watches(hub: Path) -> None:
+    done = _instances(hub, "purge", "--all", "--yes")
+    assert (done.out, done.err) == ("2 deleted\n", "")
+
+
+def test_terminating_what_has_ended_does_not_claim_to_have_done_it(hub: Path) -> None:
+    done = _instances(hub, "terminate", "bad-1")
+    assert (done.exit_code, done.out) == (0, "bad-1 has ended already; its status is Failed\n")
+    assert _instances(hub, "terminate", "nobody").exit_code == 3
+
+
 def test_waiting_for_what_nothing_runs_says_so_instead_of_waiting(hub: Path) -> None:
     done = _instances(hub, "wait", "one")
     assert done.exit_code == 1

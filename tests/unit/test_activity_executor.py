@@ -103,7 +103,7 @@ async def test_an_unregistered_activity_fails_with_a_hint() -> None:
     failure = failure_of(first)
     assert failure.type == "perdure.ActivityNotRegisteredError"
     assert failure.non_retriable
-    assert "did you mean 'ChargeCard'?" in failure.message
+    assert "Did you mean 'ChargeCard'?" in failure.message
     assert second.result == "0"
 
 

@@ -111,8 +111,8 @@ FULL: list[tuple[Any, str]] = [
         ),
     ),
     (
-        EntityUnlockSent("@e@a", "c", 1),
-        '{"type":"EntityUnlockSent","entity":"@e@a","critical_section_id":"c","task_id":1}',
+        EntityUnlockSent("@e@a", "c", 1, ("@e@b",)),
+        '{"type":"EntityUnlockSent","entity":"@e@a","critical_section_id":"c","task_id":1,"following":["@e@b"]}',
     ),
     (
         EntityStateSaved(

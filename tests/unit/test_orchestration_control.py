@@ -248,6 +248,7 @@ def test_a_start_time_in_the_past_is_now(world: World):
 def test_starting_an_unknown_orchestrator_fails_the_instance_and_names_those_there_are(world: World, start_at: int | None):
     world.app.orchestrator(two_events, "Zebra")
     world.app.orchestrator(two_events, "apple")
+    world.app.orchestrator(two_events, "BuiltIn::Timer")  # the host's own
     failure = world.start("Unknown", start_at=start_at).failure
     assert failure.type == "perdure.OrchestratorNotRegisteredError"
     assert failure.message == "[PD1105] there is no orchestrator named 'Unknown'. Registered: Zebra, apple."

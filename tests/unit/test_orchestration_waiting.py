@@ -176,3 +176,14 @@ def test_awaiting_what_the_code_has_cancelled_is_an_error_and_not_an_endless_wai
     instance = world.start(world.app.orchestrator(forgetful))
     assert instance.failure.type == "perdure.TaskCanceledError"
     assert f"{__file__}:{line_of(forgetful, 'yield task')}" in instance.failure.message
+
+
+def test_a_task_as_output_is_told_to_be_a_forgotten_wait(world: World):
+    def forgetful(context):
+        yield context.wait_for_external_event("go")
+        return context.call_activity("Double", 1)
+
+    instance = world.start(world.app.orchestrator(forgetful))
+    world.raise_event("go")
+    assert instance.failure.type == "perdure.NotDurableError"
+    assert "orchestrator 'forgetful' returned a task instead of its result; write 'yield'" in instance.failure.message

@@ -133,11 +133,11 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     lines = raised.value.message.splitlines()
     assert len(lines) == 5
     for part in (
-        "host.json:1:51: 'many' is no value for it: a whole number of at least 1 is expected.",
-        "local.settings.json:1:11: 99999 is no value for it: a whole number from 0 to 65535 is expected.",
+        "host.json:1:51: 'many' is no value for max_concurrent_activities: a whole number of at least 1 is expected.",
+        "local.settings.json:1:11: 99999 is no value for port: a whole number from 0 to 65535 is expected.",
         "values have to be texts",
-        "environment PERDURE_FUNCTION_TIMEOUT: 'soon' is no value for it: a time span",
-        "--log-level: 'loud' is no value for it: one of debug",
+        "environment PERDURE_FUNCTION_TIMEOUT: 'soon' is no value for function_timeout: a time span",
+        "--log-level: 'loud' is no value for log_level: one of debug",
     ):
         assert any(part in line for line in lines), (part, lines)
 

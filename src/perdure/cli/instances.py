@@ -187,8 +187,15 @@ def terminate(
     store: StoreOption = None,
 ) -> None:
     """End an instance at once."""
-    Target(url, code, store).run(lambda client: client.terminate(instance_id, reason))
-    say(f"{instance_id} terminated")
+
+    async def end(client: "Client | StoredInstances") -> str:
+        status = await _existing(client, instance_id)
+        if status.is_terminal:
+            return f"has ended already; its status is {status.runtime_status}"
+        await client.terminate(instance_id, reason)
+        return "terminated"
+
+    say(f"{instance_id} {Target(url, code, store).run(end)}")
 
 
 @instances.command("suspend")

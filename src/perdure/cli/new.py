@@ -1,5 +1,6 @@
 """``perdure new``: a complete app to begin with. The templates are the examples of the patterns."""
 
+import shlex
 import shutil
 from enum import StrEnum
 from pathlib import Path
@@ -50,7 +51,8 @@ def new(
         create(name, template, flavour)
     except OSError as error:
         raise CommandError(f"{name} can't be made: {error.strerror}. Give a folder that you may write.") from error
-    say(f"Made {name} with the pattern {template}. Next:\n\n  cd {name}\n  perdure start\n\nREADME.md there shows what to send.")
+    entering = f"cd {shlex.quote(str(name))}"
+    say(f"Made {name} with the pattern {template}. Next:\n\n  {entering}\n  perdure start\n\nREADME.md there shows what to send.")
 
 
 def create(folder: Path, template: Template, flavour: Flavour) -> None:

@@ -22,12 +22,13 @@ async def purge_ids(client: "Client | StoredInstances", instance_ids: Sequence[s
     """Deletes these; returns how many.
 
     Raises:
-        CommandError: one of them doesn't exist.
-        InstanceRunningError: one of them has not ended.
+        CommandError: some of them don't exist; the others are deleted.
+        InstanceRunningError: one of them has not ended; those before it are deleted.
     """
-    for instance_id in instance_ids:
-        if not (await client.purge_instance_history(instance_id)).instances_deleted:
-            raise CommandError(f"there is no instance '{instance_id}' that could be deleted.", ExitCode.NOT_FOUND)
+    missing = [each for each in instance_ids if not (await client.purge_instance_history(each)).instances_deleted]
+    if missing:
+        names = ", ".join(f"'{each}'" for each in missing)
+        raise CommandError(f"there is no instance {names}; {len(instance_ids) - len(missing)} deleted.", ExitCode.NOT_FOUND)
     return len(instance_ids)
 
 
@@ -76,5 +77,7 @@ def _progress() -> "Generator[Progress, None, None]":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Where nobody watches, it would leave an empty line behind.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress

@@ -10,7 +10,7 @@ from perdure.core.converter import JsonConverter
 from perdure.core.entity import EntityNotRegisteredError
 from perdure.core.entity_id import EntityId
 from perdure.core.events import EntityOperationSignaled, EntityStateSaved, EntityUnlockSent
-from perdure.core.functions import Functions
+from perdure.core.functions import Functions, user_names
 from perdure.core.messages import Message
 from perdure.core.status import TERMINAL_STATUSES
 from perdure.core.times import from_us, to_us
@@ -25,7 +25,7 @@ async def signal(
 ) -> None:
     """See ``DurableClient.signal_entity``."""
     if entity.name not in functions.entities:
-        known = ", ".join(sorted(known.name for known in functions.entities.values())) or "none"
+        known = ", ".join(user_names(functions.entities.values())) or "none"
         raise EntityNotRegisteredError(f"there is no entity named '{entity.name}'. Registered: {known}.")
     target = str(entity)
     text = engine.converter.encode(input_, "input of entity operation", f"{target}.{operation}")

@@ -34,7 +34,7 @@ from perdure.core.events import (
     ExecutionTerminated,
     IncomingEvent,
 )
-from perdure.core.functions import Functions
+from perdure.core.functions import Functions, user_names
 from perdure.core.ids import check_instance_id
 from perdure.core.messages import Message, ReusePolicy
 from perdure.core.orchestration import OrchestratorNotRegisteredError
@@ -104,7 +104,7 @@ class DurableClient:
         name = function_name(orchestration_function_name)
         function = self._functions.orchestrators.get(name.casefold())
         if function is None:
-            known = ", ".join(sorted(known.name for known in self._functions.orchestrators.values())) or "none"
+            known = ", ".join(user_names(self._functions.orchestrators.values())) or "none"
             raise OrchestratorNotRegisteredError(f"there is no orchestrator named '{name}'. Registered: {known}.")
         fresh = instance_id is None
         random = _random_hex()

@@ -132,6 +132,19 @@ def durable_tasks(method: str, tasks: Iterable[object]) -> list[Task[Any]]:
     return checked
 
 
+def check_output(output: object, orchestrator: str) -> None:
+    """A task isn't taken for an output: somebody forgot to wait for it.
+
+    Raises:
+        NotDurableError: it is one.
+    """
+    if isinstance(output, Task):
+        raise NotDurableError(
+            f"orchestrator '{orchestrator}' returned a task instead of its result; "
+            "write 'yield' before it, in an async def 'await'."
+        )
+
+
 def _not_durable(awaited: object, place: str) -> NotDurableError:
     if awaited is None or hasattr(awaited, "_asyncio_future_blocking"):
         found = "something of asyncio"

@@ -48,8 +48,12 @@ class CriticalSection:
         if self.released:
             return
         recorder = self._recorder
-        for entity in self.entities:
-            recorder.add(EntityUnlockSent(entity, self.section_id, recorder.next_task_id))
+        if self.granted:
+            unlocks = [(entity, ()) for entity in self.entities]
+        else:
+            unlocks = [(self.entities[0], self.entities[1:])]  # behind the request, wherever that is
+        for entity, following in unlocks:
+            recorder.add(EntityUnlockSent(entity, self.section_id, recorder.next_task_id, following))
             recorder.next_task_id += 1
         self.released = True
 

@@ -33,7 +33,7 @@ from perdure.core.events import (
     ParentLink,
 )
 from perdure.core.failures import FailureDetails, failure_from_exception
-from perdure.core.functions import EntityFunction, Functions
+from perdure.core.functions import EntityFunction, Functions, user_names
 from perdure.core.ids import child_execution_id
 from perdure.core.messages import Message
 from perdure.core.status import OrchestrationRuntimeStatus
@@ -266,13 +266,16 @@ class Entity:
             self._take_waiting()
         elif self._waiting:
             self._waiting = deque(one for one in self._waiting if not _asks_for(one, section))
+        if event.following:
+            following, *rest = event.following
+            self._send(Message(following, EntityUnlockSent(following, section, following=tuple(rest))))
 
     # --- operations -----------------------------------------------------------------------------------------------
 
     def _run(self, operation: Operation) -> None:
         function = self._function
         if function is None:
-            known = ", ".join(sorted(known.name for known in self._functions.entities.values())) or "none"
+            known = ", ".join(user_names(self._functions.entities.values())) or "none"
             error = EntityNotRegisteredError(f"there is no entity named '{self.entity_id.name}'. Registered: {known}.")
             self._failed(operation, self._describe(error))
             return

@@ -216,12 +216,15 @@ class EntityLockRequested(HistoryEvent, frozen=True, gc=False):
 
 
 class EntityUnlockSent(HistoryEvent, frozen=True, gc=False):
-    """The code has left a critical section, or gave up waiting for it: one for each of its entities."""
+    """The code has left a critical section: one for each of its entities. Or it gave up waiting: one, to the first of them."""
 
     entity: str
     critical_section_id: str
     task_id: int = -1
     """-1 where the end of the orchestration released the entity."""
+    following: tuple[str, ...] = ()
+    """Entities to be told by this one, in lock order: the request may still be on its way to them, and comes from this one too,
+    so the release can't overtake it."""
 
 
 class ExecutionCompleted(HistoryEvent, frozen=True, gc=False):

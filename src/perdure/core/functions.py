@@ -3,7 +3,7 @@
 The ``app`` layer makes these from decorated functions; the engine looks them up by name, ignoring case as Durable Functions does.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -84,3 +84,8 @@ class Functions(Protocol):
     def entities(self) -> Mapping[str, EntityFunction]:
         """By case-folded name."""
         ...
+
+
+def user_names(functions: Iterable[OrchestratorFunction | ActivityFunction | EntityFunction]) -> list[str]:
+    """The names that an error message shows, sorted; without those of the host, which nobody could have meant."""
+    return sorted(function.name for function in functions if not function.name.startswith("BuiltIn::"))

@@ -7,7 +7,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-from perdure.core.code import Code
+from perdure.core.code import Code, check_output
 from perdure.core.codec import decode_segment, encode_segment
 from perdure.core.context import DurableOrchestrationContext
 from perdure.core.converter import JsonConverter
@@ -40,7 +40,7 @@ from perdure.core.events import (
     TimerFired,
 )
 from perdure.core.failures import FailureDetails, TaskFailedError, failure_from_exception, original_exception
-from perdure.core.functions import Functions, OrchestratorFunction
+from perdure.core.functions import Functions, OrchestratorFunction, user_names
 from perdure.core.matching import NonDeterminismError, check_turn
 from perdure.core.messages import Message
 from perdure.core.outbound import dispatch, message_to_entity, message_to_parent, open_activities, releases, start_child
@@ -395,7 +395,7 @@ class Orchestration:
         self._function = self._functions.orchestrators.get(started.name.casefold())
         if self._function is None:
             if not self._recorder.replaying and not self._idle_turn:
-                known = ", ".join(sorted(function.name for function in self._functions.orchestrators.values())) or "none"
+                known = ", ".join(user_names(self._functions.orchestrators.values())) or "none"
                 error = OrchestratorNotRegisteredError(f"there is no orchestrator named '{started.name}'. Registered: {known}.")
                 self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(error))
             return
@@ -500,6 +500,7 @@ class Orchestration:
 
     def _complete(self, output: object) -> None:
         try:
+            check_output(output, self.started.name)
             text = self._recorder.converter.encode(output, "output of orchestrator", self.started.name)
         except PerdureError as error:
             self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(error))

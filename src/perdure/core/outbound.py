@@ -75,8 +75,11 @@ def message_to_entity(instance_id: str, started: ExecutionStarted, action: Entit
 
 
 def releases(section: EntityLockRequested | EntityLockGranted) -> list[Message]:
-    """Gives back all entities of a critical section, those too that aren't locked yet."""
-    return [Message(entity, EntityUnlockSent(entity, section.critical_section_id)) for entity in section.lock_set]
+    """Gives back all entities of a critical section: at once if it was granted, else behind the request, wherever that is."""
+    if isinstance(section, EntityLockGranted):
+        return [Message(entity, EntityUnlockSent(entity, section.critical_section_id)) for entity in section.lock_set]
+    first, *following = section.lock_set
+    return [Message(first, EntityUnlockSent(first, section.critical_section_id, following=tuple(following)))]
 
 
 def message_to_parent(started: ExecutionStarted, end: ExecutionCompleted) -> Message | None:

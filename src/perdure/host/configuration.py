@@ -77,7 +77,7 @@ class _Loading:
         try:
             parsed = definition.parse(value)
         except ValueError as error:
-            self.problems.append(f"{place}: {value!r} is no value for it: {error}.")
+            self.problems.append(f"{place}: {value!r} is no value for {definition.name}: {error}.")
             return
         self._taken[definition.name] = _absolute(definition, parsed, base)
         self._origins[definition.name] = origin

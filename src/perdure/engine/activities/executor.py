@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from perdure.core.converter import JsonConverter
 from perdure.core.effects import DispatchActivity
 from perdure.core.failures import FailureDetails, failure_from_exception
-from perdure.core.functions import ActivityFunction, Functions, Pool
+from perdure.core.functions import ActivityFunction, Functions, Pool, user_names
 from perdure.engine.activities.context import ActivityContext, CancellationToken
 from perdure.engine.activities.errors import ActivityNotRegisteredError
 from perdure.engine.activities.importable import check_importable
@@ -193,13 +193,13 @@ class ActivityExecutor:
         self._report()
 
     def _not_registered(self, name: str) -> FailureDetails:
-        known = sorted(function.name for function in self._activities.values())
+        known = user_names(self._activities.values())
         close = get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         shown = ", ".join(known[:_NAMES_SHOWN]) or "none"
         more = f" and {len(known) - _NAMES_SHOWN} more" if len(known) > _NAMES_SHOWN else ""
         return failure_from_exception(
-            ActivityNotRegisteredError(f"activity {name!r} isn't registered in this app; {hint}Registered: {shown}{more}"),
+            ActivityNotRegisteredError(f"activity {name!r} isn't registered in this app.{hint} Registered: {shown}{more}."),
             non_retriable=True,
         )
 
