@@ -48,10 +48,8 @@ class CriticalSection:
         if self.released:
             return
         recorder = self._recorder
-        if self.granted:
-            unlocks = [(entity, ()) for entity in self.entities]
-        else:
-            unlocks = [(self.entities[0], self.entities[1:])]  # behind the request, wherever that is
+        # Before the grant the release follows the request from entity to entity, wherever that is.
+        unlocks = [(entity, ()) for entity in self.entities] if self.granted else [(self.entities[0], self.entities[1:])]
         for entity, following in unlocks:
             recorder.add(EntityUnlockSent(entity, self.section_id, recorder.next_task_id, following))
             recorder.next_task_id += 1
