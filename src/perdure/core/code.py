@@ -13,7 +13,7 @@ Frames = Generator[Any, Any, Any] | Coroutine[Any, Any, Any]
 
 
 class NotDurableError(PerdureError):
-    """The orchestrator awaited or yielded something that isn't a durable task. Raised into its code at that place."""
+    """The orchestrator waited for something that isn't a durable task (raised into its code at that place), or returned one."""
 
     code = "PD1202"
 
