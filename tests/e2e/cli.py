@@ -91,6 +91,10 @@ class Host:
             if match := pattern.search(line):
                 return match.group(match.lastindex or 0)
 
+    def interrupt(self) -> None:
+        """Ctrl-C, without waiting for what comes of it."""
+        self._process.send_signal(signal.SIGINT)
+
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         """The exit code."""
         if self._process.poll() is None:

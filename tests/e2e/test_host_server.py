@@ -169,6 +169,32 @@ def test_the_end_waits_for_open_requests_and_running_activities(number: signal.S
     assert not [line for line in host.lines if "Traceback" in line]
 
 
+HANGING = """
+@app.activity_trigger(input_name="seconds")
+def hang(seconds: int) -> None:
+    note("hanging")
+    time.sleep(seconds)
+
+
+@app.orchestration_trigger(context_name="context")
+def hangs(context: df.DurableOrchestrationContext):
+    yield context.call_activity("hang", 3600)
+"""
+
+
+def test_a_second_ctrl_c_leaves_a_hung_activity_behind(tmp_path: Path) -> None:
+    host = Host(make(tmp_path, HANGING), variables={"PERDURE_DRAIN_GRACE": "3600"})
+    try:
+        url = host.listening()
+        httpx.post(f"{url}/api/start/hangs", json=1, headers={"x-functions-key": function_key(tmp_path)}).raise_for_status()
+        until(lambda: "hanging" in notes(tmp_path))
+        host.interrupt()
+        host.says(re.compile(r"draining: 1 running activities get up to 3600 s"))
+        assert host.end() == 0, "".join(host.lines)
+    finally:
+        host.kill()
+
+
 def test_keys_are_private_and_without_them_nobody_gets_in(tmp_path: Path) -> None:
     with running(make(tmp_path)) as (_, url):
         file = tmp_path / ".perdure" / "keys.json"

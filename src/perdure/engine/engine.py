@@ -158,6 +158,10 @@ class Engine:
         finally:
             await self._store.close()
 
+    def hurry(self) -> None:
+        """Lets ``close`` wait no longer for running activities. Their histories still say that they are to be done."""
+        self._activities.hurry()
+
     # --- calls from clients ---------------------------------------------------------------------------------------
 
     async def send(self, message: Message, *, fresh: bool = False) -> None:

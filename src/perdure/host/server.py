@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import os
 import signal
 import socket
@@ -22,6 +23,9 @@ class AddressInUseError(PerdureError):
     """The host can't listen where it should."""
 
     code = "PD4240"
+
+
+_log = logging.getLogger("perdure.host")
 
 
 class FunctionsHost:
@@ -47,7 +51,7 @@ class FunctionsHost:
         self._stopping = False
 
     async def serve(self, *, listening: Callable[[str], None] | None = None) -> None:
-        """Serves until SIGINT, SIGTERM or ``stop``, then drains; a second signal ends open requests at once.
+        """Serves until SIGINT, SIGTERM or ``stop``, then drains; a second signal ends open requests and activities at once.
 
         ``listening`` is called with the host's URL, once requests are answered.
 
@@ -76,10 +80,21 @@ class FunctionsHost:
         self.stop()
 
     def stop(self) -> None:
-        """Begins to drain; called again, it no longer waits for open requests."""
+        """Begins to drain; called again, it no longer waits for open requests and running activities."""
         if self._server is not None:
             self._server.force_exit = self._stopping
             self._server.should_exit = True
+        running = self._application.hub.running_activities
+        if self._stopping:
+            self._application.hub.hurry()
+        elif running:
+            grace = self._settings.drain_grace.total_seconds()
+            _log.warning(
+                "draining: %d running activities get up to %g s to end; what is stopped then is done again at the next start. "
+                "Ctrl-C again ends now.",
+                running,
+                grace,
+            )
         self._stopping = True
 
     async def _serve(self, server: QuietServer, listener: socket.socket, listening: Callable[[str], None] | None) -> None:

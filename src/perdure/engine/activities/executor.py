@@ -23,6 +23,8 @@ from perdure.engine.activities.threads import ThreadPool
 _NAMES_SHOWN = 20
 _MARGIN = 5.0
 """Seconds beyond the kill grace that something killed may take to be gone."""
+_LAST_LOOK = 0.5
+"""Seconds that pools get to end when the waiting is over; threads hanging in user code don't end in any time."""
 
 logger = logging.getLogger("perdure.activities")
 
@@ -70,6 +72,7 @@ class ActivityExecutor:
         self._running = 0
         self._closing = False
         self._idle: Future[None] | None = None
+        self._hurried = False
 
     def start(self, loop: AbstractEventLoop) -> None:
         """Makes it ready to dispatch on ``loop``. Activities see the context variables that are set here."""
@@ -165,15 +168,20 @@ class ActivityExecutor:
             if job.phase is Phase.RUNNING:
                 job.wanted = False
                 self._lanes[job.function.pool].pool.stop(job)
-        patience = self._kill_grace + _MARGIN
-        await self._wait_until_idle(patience)
+        await self._wait_until_idle(self._kill_grace + _MARGIN)
         for lane in self._lanes.values():
-            hanging = await lane.pool.close(patience)
+            hanging = await lane.pool.close(_LAST_LOOK)
             if hanging:
                 logger.warning("activities that couldn't be stopped are left behind: %s", ", ".join(sorted(hanging)))
 
+    def hurry(self) -> None:
+        """Ends the waits of ``close``: what still runs is stopped, or left behind, at once."""
+        self._hurried = True
+        if self._idle is not None:
+            _resolve(self._idle)
+
     async def _wait_until_idle(self, seconds: float) -> None:
-        if self._running == 0:
+        if self._running == 0 or self._hurried:
             return
         idle = self._idle = self._loop.create_future()
         timer = self._loop.call_later(seconds, _resolve, idle)
