@@ -96,7 +96,7 @@ class Engine:
         try:
             self._partitions = list(range(hub.partition_count))
             self._leases = await self._take_partitions()
-            self._committer = Committer(self._store, lambda: self._leases, self._released, self._commit_failed)
+            self._committer = Committer(self._store, lambda: self._leases, self._released, self._failed)
             self._loop = PartitionLoop(
                 store=self._store,
                 committer=self._committer,
@@ -288,24 +288,20 @@ class Engine:
 
     # --- failure and recovery -------------------------------------------------------------------------------------
 
-    def _commit_failed(self, error: BaseException, batches: list[Batch]) -> None:
+    def _failed(self, error: BaseException, batches: Sequence[Batch] = ()) -> None:
+        """Drops everything that is ahead of the store (``batches`` failed to be written), then recovers or stops."""
         told = CommitFailedError(f"the store failed while this call was being written, so its outcome is unknown: {error}")
         for batch in batches:
             batch.fail(told)
-        self._failed(error, [outcome for batch in batches for outcome in batch.outcomes])
-
-    def _failed(self, error: BaseException, outcomes: Sequence[Envelope] = ()) -> None:
-        """Drops everything that is ahead of the store, then recovers or stops."""
         if self._stopped is not None:
             return
         if self._recovering is not None:
             self._recovering.cancel()
-        waiting = [*outcomes, *self._loop.take_all()]
+        queued = self._loop.take_all()
         self._timers.stop()
-        told = CommitFailedError(f"the store failed while this call was being written, so its outcome is unknown: {error}")
-        self._committer.batch.fail(told)
         self._committer.batch, unwritten = Batch(), self._committer.batch
-        waiting = [*waiting, *unwritten.outcomes]
+        unwritten.fail(told)
+        waiting = [*(outcome for batch in (*batches, unwritten) for outcome in batch.outcomes), *queued]
         kept = [envelope for envelope in waiting if envelope.origin in (Origin.CLIENT, Origin.ACTIVITY)]
         if not isinstance(error, StoreUnavailableError):
             stopped = EngineStoppedError(f"the hub has stopped: {error}")
