@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from perdure.core.entity_id import EntityId, InvalidEntityIdError
     from perdure.core.errors import EngineInvariantError, PerdureError
     from perdure.core.failures import FailureDetails, TaskFailedError
+    from perdure.core.functions import OrchestratorNotRegisteredError
     from perdure.core.ids import InvalidInstanceIdError
     from perdure.core.matching import NonDeterminismError
     from perdure.core.messages import ReusePolicy
-    from perdure.core.orchestration import OrchestratorNotRegisteredError
     from perdure.core.retry import RetryOptions
     from perdure.core.status import OrchestrationRuntimeStatus
     from perdure.core.tasks import EventTask, Task, TaskCanceledError, TimerTask
@@ -99,7 +99,7 @@ _MODULES = {
     "NonDeterminismError": "core.matching",
     "NotDurableError": "core.code",
     "OrchestrationRuntimeStatus": "core.status",
-    "OrchestratorNotRegisteredError": "core.orchestration",
+    "OrchestratorNotRegisteredError": "core.functions",
     "PayloadTooLargeError": "core.converter",
     "PerdureError": "core.errors",
     "PurgeHistoryResult": "client",

@@ -13,8 +13,8 @@ from perdure.core.converter import PayloadTooLargeError, SerializationError
 from perdure.core.entity import EntityNotRegisteredError
 from perdure.core.entity_id import EntityId, InvalidEntityIdError
 from perdure.core.errors import PerdureError
+from perdure.core.functions import OrchestratorNotRegisteredError
 from perdure.core.ids import InvalidInstanceIdError
-from perdure.core.orchestration import OrchestratorNotRegisteredError
 from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.engine.errors import (
     CommitFailedError,

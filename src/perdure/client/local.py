@@ -34,15 +34,14 @@ from perdure.core.events import (
     ExecutionTerminated,
     IncomingEvent,
 )
-from perdure.core.functions import Functions, user_names
+from perdure.core.functions import Functions, no_orchestrator
 from perdure.core.ids import check_instance_id
 from perdure.core.messages import Message, ReusePolicy
-from perdure.core.orchestration import OrchestratorNotRegisteredError
 from perdure.core.status import TERMINAL_STATUSES, OrchestrationRuntimeStatus
 from perdure.core.times import duration_us, from_us, to_us
 from perdure.engine.clock import Clock
 from perdure.engine.engine import Engine
-from perdure.engine.errors import InstanceFinishedError, InstanceNotFoundError, InstanceRunningError
+from perdure.engine.errors import InstanceFinishedError, InstanceNotFoundError, InstanceRunningError, not_found
 from perdure.store.contract import InstanceQuery, InstanceRecord, Queries
 
 _PAGE = 200
@@ -104,8 +103,7 @@ class DurableClient:
         name = function_name(orchestration_function_name)
         function = self._functions.orchestrators.get(name.casefold())
         if function is None:
-            known = ", ".join(user_names(self._functions.orchestrators.values())) or "none"
-            raise OrchestratorNotRegisteredError(f"there is no orchestrator named '{name}'. Registered: {known}.")
+            raise no_orchestrator(name, self._functions)
         fresh = instance_id is None
         random = _random_hex()
         if instance_id is None:
@@ -257,7 +255,7 @@ class DurableClient:
                 if not self._engine.is_running(instance_id):
                     record = await self._queries.get(instance_id, with_payloads=True)
                     if record is None:
-                        raise InstanceNotFoundError(f"there is no instance '{instance_id}'")
+                        raise not_found(instance_id)
                     if record.row.status in TERMINAL_STATUSES:
                         return record
                     if self._engine.stopped is not None:

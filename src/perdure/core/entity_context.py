@@ -12,10 +12,9 @@ from perdure.core.entity_calls import moment_us
 from perdure.core.entity_id import EntityId, entity_id
 from perdure.core.errors import PerdureError
 from perdure.core.events import EntityOperationCalled, EntityOperationSignaled, ExecutionStarted
-from perdure.core.functions import Functions, user_names
+from perdure.core.functions import Functions, no_orchestrator
 from perdure.core.ids import check_instance_id
 from perdure.core.messages import Message
-from perdure.core.orchestration import OrchestratorNotRegisteredError
 
 T = TypeVar("T")
 _UNREAD: Any = object()
@@ -208,8 +207,7 @@ class DurableEntityContext:
         name = function_name(orchestration_function_name)
         function = self._functions.orchestrators.get(name.casefold())
         if function is None:
-            known = ", ".join(user_names(self._functions.orchestrators.values())) or "none"
-            raise OrchestratorNotRegisteredError(f"there is no orchestrator named '{name}'. Registered: {known}.")
+            raise no_orchestrator(name, self._functions)
         if instance_id is None:
             instance_id = self._make_id()
         else:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from perdure.core.errors import PerdureError
+
 if TYPE_CHECKING:
     from perdure.core.converter import Converter, JsonConverter
     from perdure.core.flavour import OrchestratorFlavour
@@ -89,3 +91,15 @@ class Functions(Protocol):
 def user_names(functions: Iterable[OrchestratorFunction | ActivityFunction | EntityFunction]) -> list[str]:
     """The names that an error message shows, sorted; without those of the host, which nobody could have meant."""
     return sorted(function.name for function in functions if not function.name.startswith("BuiltIn::"))
+
+
+class OrchestratorNotRegisteredError(PerdureError):
+    """There is no orchestrator of that name in the app."""
+
+    code = "PD1105"
+
+
+def no_orchestrator(name: str, functions: Functions) -> OrchestratorNotRegisteredError:
+    """The error for a name that stands for nothing, with the names that would."""
+    known = ", ".join(user_names(functions.orchestrators.values())) or "none"
+    return OrchestratorNotRegisteredError(f"there is no orchestrator named '{name}'. Registered: {known}.")

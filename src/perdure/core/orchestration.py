@@ -40,7 +40,7 @@ from perdure.core.events import (
     TimerFired,
 )
 from perdure.core.failures import FailureDetails, TaskFailedError, failure_from_exception, original_exception
-from perdure.core.functions import Functions, OrchestratorFunction, user_names
+from perdure.core.functions import Functions, OrchestratorFunction, no_orchestrator
 from perdure.core.matching import NonDeterminismError, check_turn
 from perdure.core.messages import Message
 from perdure.core.outbound import dispatch, message_to_entity, message_to_parent, open_activities, releases, start_child
@@ -55,12 +55,6 @@ MAX_GENERATIONS_PER_TURN = 100
 
 _ACTION_TYPES = frozenset(ACTIONS)
 _COMPLETION_TYPES = frozenset(COMPLETIONS)
-
-
-class OrchestratorNotRegisteredError(PerdureError):
-    """There is no orchestrator of that name in the app."""
-
-    code = "PD1105"
 
 
 class Orchestration:
@@ -395,8 +389,7 @@ class Orchestration:
         self._function = self._functions.orchestrators.get(started.name.casefold())
         if self._function is None:
             if not self._recorder.replaying and not self._idle_turn:
-                known = ", ".join(user_names(self._functions.orchestrators.values())) or "none"
-                error = OrchestratorNotRegisteredError(f"there is no orchestrator named '{started.name}'. Registered: {known}.")
+                error = no_orchestrator(started.name, self._functions)
                 self._end(OrchestrationRuntimeStatus.Failed, None, self._describe(error))
             return
         flavour = self._function.flavour

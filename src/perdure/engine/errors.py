@@ -37,3 +37,21 @@ class CommitFailedError(PerdureError):
     """The store could not write the call's outcome, or it isn't known whether it did. Ask for the status, then try again."""
 
     code = "PD1306"
+
+
+def not_found(instance_id: str) -> InstanceNotFoundError:
+    """The answer to what is for nobody."""
+    return InstanceNotFoundError(f"there is no instance '{instance_id}'")
+
+
+def finished(instance_id: str, status: str) -> InstanceFinishedError:
+    """The answer to what makes no sense for an instance that has ended."""
+    return InstanceFinishedError(f"instance '{instance_id}' has ended; its status is {status}")
+
+
+def stays_failed(instance_id: str) -> InstanceFinishedError:
+    """The answer to a rewind that can't be."""
+    return InstanceFinishedError(
+        f"instance '{instance_id}' can't be rewound: it failed inside of a critical section. Its entities were released then and "
+        "may have changed since, so that it can't go on from there. Start it again instead."
+    )

@@ -43,9 +43,10 @@ from perdure.engine.committer import Committer
 from perdure.engine.envelopes import Envelope, Origin
 from perdure.engine.errors import (
     InstanceAlreadyExistsError,
-    InstanceFinishedError,
-    InstanceNotFoundError,
     InstanceRunningError,
+    finished,
+    not_found,
+    stays_failed,
 )
 from perdure.engine.hooks import EngineHooks
 from perdure.engine.hydration import Found, Hydrator
@@ -294,7 +295,7 @@ class PartitionLoop:
             message = envelope.message
             if envelope.purge:
                 if row is None:
-                    batch.answers.append((envelope, InstanceNotFoundError(f"there is no instance '{instance_id}'")))
+                    batch.answers.append((envelope, not_found(instance_id)))
                     continue
                 partition = self._partition(instance_id)
                 batch.records.append(TurnRecord(instance_id=instance_id, delete=True))
@@ -320,11 +321,7 @@ class PartitionLoop:
             self._consume(envelope)
             self._give_back(envelope, local)
             if envelope.reply is not None:
-                error = (
-                    _finished(instance_id, row.status)
-                    if row is not None
-                    else InstanceNotFoundError(f"there is no instance '{instance_id}'")
-                )
+                error = finished(instance_id, row.status) if row is not None else not_found(instance_id)
                 batch.answers.append((envelope, error))
 
     def _wait_for_commit(self, instance_id: str, envelopes: Iterable[Envelope]) -> None:
@@ -424,7 +421,7 @@ class PartitionLoop:
             if disposition is not Disposition.ACCEPTED:
                 self._give_back(envelope, local)
             if envelope.reply is not None:
-                error = _finished(instance_id, instance.status) if disposition is Disposition.FINISHED else None
+                error = finished(instance_id, instance.status) if disposition is Disposition.FINISHED else None
                 batch.answers.append((envelope, error))
 
     def _give_back(self, envelope: Envelope, local: list[Envelope]) -> None:
@@ -538,7 +535,7 @@ class PartitionLoop:
         # It ended well (or was terminated, or can't go back) while its caller had failed: it reports that again.
         self._consume(envelope)
         if envelope.reply is not None:
-            self._committer.batch.answers.append((envelope, _stays_failed(instance_id)))
+            self._committer.batch.answers.append((envelope, stays_failed(instance_id)))
             self._without_session(instance_id, row, envelopes[1:], local, now_us)
             return
         report = report_of_end(turns)
@@ -596,14 +593,3 @@ def _goes_back(envelope: Envelope, row: InstanceRow) -> bool:
     """Whether a rewind needs the history of an ended instance: to undo its failure, or to report its end to its caller again."""
     rewound = envelope.message is not None and isinstance(envelope.message.event, ExecutionRewound)
     return rewound and (row.status == OrchestrationRuntimeStatus.Failed or envelope.reply is None)
-
-
-def _finished(instance_id: str, status: str) -> InstanceFinishedError:
-    return InstanceFinishedError(f"instance '{instance_id}' has ended; its status is {status}")
-
-
-def _stays_failed(instance_id: str) -> InstanceFinishedError:
-    return InstanceFinishedError(
-        f"instance '{instance_id}' can't be rewound: it failed inside of a critical section. Its entities were released then and "
-        "may have changed since, so that it can't go on from there. Start it again instead."
-    )

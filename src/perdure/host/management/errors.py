@@ -12,8 +12,8 @@ from perdure.core.converter import PayloadTooLargeError, SerializationError
 from perdure.core.entity import EntityNotRegisteredError
 from perdure.core.entity_id import InvalidEntityIdError
 from perdure.core.errors import PerdureError
+from perdure.core.functions import OrchestratorNotRegisteredError
 from perdure.core.ids import InvalidInstanceIdError
-from perdure.core.orchestration import OrchestratorNotRegisteredError
 from perdure.engine.errors import (
     CommitFailedError,
     EngineStoppedError,

@@ -6,7 +6,7 @@ from perdure.client.links import ManagementLinks
 from perdure.client.local import DurableClient
 from perdure.client.models import DurableOrchestrationStatus, PurgeHistoryResult
 from perdure.core.status import OrchestrationRuntimeStatus
-from perdure.engine.errors import InstanceFinishedError, InstanceNotFoundError
+from perdure.engine.errors import InstanceFinishedError, InstanceNotFoundError, not_found
 from perdure.host.management.errors import BAD_RESTART, NOT_JSON, PURGE_NEEDS_TIME, RequestRefusedError, bad_argument
 from perdure.host.management.payloads import check_status_response, json_response, status_body, status_response
 from perdure.host.management.requests import ManagementRequest, parse_json
@@ -103,7 +103,7 @@ class OrchestrationRoutes:
         """DELETE /instances/{id}."""
         result = await self._client.purge_instance_history(instance_id)
         if not result.instances_deleted:
-            raise InstanceNotFoundError(f"there is no instance '{instance_id}'")
+            raise not_found(instance_id)
         return _purged(result)
 
     async def purge_many(self, request: ManagementRequest) -> Response:
@@ -145,7 +145,7 @@ class OrchestrationRoutes:
     ) -> DurableOrchestrationStatus:
         status = await self._client.get_status(instance_id, show_history, show_history_output, show_input)
         if not status:
-            raise InstanceNotFoundError(f"there is no instance '{instance_id}'")
+            raise not_found(instance_id)
         return status
 
 
