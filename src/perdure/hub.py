@@ -74,7 +74,7 @@ class TaskHub:
             self._engine,
             opened,
             functions,
-            clock,
+            self._engine.clock,
             default_version=default_version,
             default_reuse_policy=default_reuse_policy,
         )

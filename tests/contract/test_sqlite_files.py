@@ -231,7 +231,7 @@ async def test_a_database_that_another_program_keeps_locked_is_unavailable(
         await hub.commit(first_turn("a"))
         other = sqlite3.connect(harness.database, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        for write in (lambda: hub.commit(next_turn("a", 2)), lambda: hub.store.renew(hub.leases, 1)):
+        for write in (lambda: hub.commit(next_turn("a", 2)), lambda: hub.store.release(hub.leases)):
             with pytest.raises(StoreUnavailableError, match="locked") as caught:
                 await write()
             assert isinstance(caught.value.__cause__, sqlite3.OperationalError)

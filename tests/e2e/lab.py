@@ -110,6 +110,9 @@ class Lab:
 class _Held:
     """A store on real threads: virtual time stands still while they work."""
 
+    sharing = None
+    transactions = None
+
     def __init__(self, store: HubStore, clock: VirtualClock) -> None:
         self._store = store
         self._clock = clock

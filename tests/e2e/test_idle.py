@@ -25,6 +25,9 @@ _HOUR = 3600
 class CountingStore:
     """A store that counts its calls by method."""
 
+    sharing = None
+    transactions = None
+
     def __init__(self, store: Any, clock: VirtualClock) -> None:
         self._store = store
         self.clock = clock

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from perdure.client import local
 from perdure.engine import hydration, partition_loop, recovery
 from perdure.engine.timers import Timers
 from perdure.store.errors import LeaseLostError
@@ -33,7 +32,7 @@ def little_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hydration, "_LOAD_AT_ONCE", 2)
     monkeypatch.setattr(partition_loop, "_ROUNDS", 3)
     monkeypatch.setitem(cast("dict[str, Any]", Timers.__init__.__kwdefaults__), "capacity", 3)
-    monkeypatch.setattr(local, "_random_hex", lambda: f"{_ids.getrandbits(256):064x}")
+    monkeypatch.setattr(os, "urandom", _ids.randbytes)
 
 
 class UntilLate(SeededFaults):

@@ -118,6 +118,9 @@ class RecordingStore(MemoryStore):
 class _MachineStore:
     """The store as one machine sees it: calls take time, and none succeeds once the machine is dead."""
 
+    sharing = None
+    transactions = None
+
     def __init__(self, inner: HubStore, machine: "Machine", luck: random.Random, delays: Sequence[float]) -> None:
         self._inner = inner
         self._machine = machine

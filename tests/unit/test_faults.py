@@ -6,31 +6,37 @@ from perdure.store.contract import Commit, InstanceQuery
 from perdure.store.errors import LeaseLostError, StoreUnavailableError
 from perdure.store.memory import MemoryData, MemoryStore
 from perdure.testing.faults import Fault, FaultyStore, NthCall, SeededFaults, incremental, nth
-from perdure.testing.store_checks.harness import HOUR, OpenHub, first_turn, next_turn, segment
-from perdure.testing.store_suite import CONTRACT, Check
+from perdure.testing.store_checks.harness import HOUR, OpenHub, activity, first_turn, member, next_turn, segment, sharing_of
+from perdure.testing.store_suite import CONTRACT, SHARING_CONTRACT, Check
 
 METHODS = {
     "open": lambda store: store.open(),
     "close": lambda store: store.close(),
     "now": lambda store: store.now(),
     "acquire": lambda store: store.acquire("engine-2", [0], HOUR),
-    "renew": lambda store: store.renew([], HOUR),
     "release": lambda store: store.release([]),
     "commit": lambda store: store.commit(Commit(leases=[], turns=[])),
     "load": lambda store: store.load(["a"]),
-    "inbox": lambda store: store.inbox([0], "", 10),
+    "inbox": lambda store: store.inbox([0], (), 10),
     "with_pending": lambda store: store.with_pending([0], "", 10),
     "due": lambda store: store.due([0], (0, ""), 10),
     "get": lambda store: store.get("a"),
     "list": lambda store: store.list(InstanceQuery()),
     "count": lambda store: store.count(),
     "history": lambda store: store.history("a"),
+    "beat": lambda store: store.sharing.beat(member("engine-1"), [], [], HOUR),
+    "leave": lambda store: store.sharing.leave("engine-1"),
+    "claim": lambda store: store.sharing.claim("engine-1", ["copy"], 1, HOUR),
+    "offered": lambda store: store.sharing.offered([0]),
+    "still_stored": lambda store: store.sharing.still_stored(["m1"]),
+    "backlog": lambda store: store.sharing.backlog(),
+    "nudge": lambda store: store.sharing.nudge("hello"),
 }
 never = SeededFaults(0, 0.0, [*METHODS], [Fault("before")])
 
 
 async def faulty_hub(plan: NthCall | SeededFaults) -> tuple[OpenHub, FaultyStore]:
-    store = FaultyStore(MemoryStore(), plan)
+    store = FaultyStore(MemoryStore(shared=True), plan)
     await store.open()
     return OpenHub(store, await store.acquire("engine-1", range(16), HOUR)), store
 
@@ -38,12 +44,13 @@ async def faulty_hub(plan: NthCall | SeededFaults) -> tuple[OpenHub, FaultyStore
 class FaultyMemoryHarness:
     exclusive = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool) -> None:
         self.data = MemoryData()
         self.time = 1_800_000_000_000_000
+        self._shared = shared
 
     def store(self) -> FaultyStore:
-        return FaultyStore(MemoryStore(self.data, clock=lambda: self.time), never)
+        return FaultyStore(MemoryStore(self.data, clock=lambda: self.time, shared=self._shared), never)
 
     def advance(self, microseconds: int) -> None:
         self.time += microseconds
@@ -51,14 +58,44 @@ class FaultyMemoryHarness:
 
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
 async def test_without_a_fault_it_keeps_the_contract(check: Check) -> None:
-    await check(FaultyMemoryHarness())
+    await check(FaultyMemoryHarness(shared=False))
+
+
+@pytest.mark.parametrize("check", SHARING_CONTRACT, ids=lambda check: check.__name__)
+async def test_without_a_fault_it_keeps_the_contract_of_a_shared_hub(check: Check) -> None:
+    await check(FaultyMemoryHarness(shared=True))
+
+
+@pytest.mark.parametrize("method", ["beat", "claim", "nudge"])
+async def test_a_failure_of_sharing_takes_effect_as_it_says(method: str) -> None:
+    before, after = {"beat": 0, "claim": 1, "nudge": 0}, {"beat": 1, "claim": 0, "nudge": 1}
+    for when, wanted in (("before", before), ("after", after)):
+        inner = MemoryStore(shared=True)
+        store = FaultyStore(inner, nth(1, method, when=when))  # pyright: ignore[reportArgumentType]
+        heard: list[str | None] = []
+        sharing_of(store).listen(heard.append)
+        await store.open()
+        await store.commit(Commit(leases=[], turns=[], offered=[activity("t1")]))
+        with pytest.raises(StoreUnavailableError):
+            await METHODS[method](store)
+        await asyncio.sleep(0)
+        backlog = await sharing_of(inner).backlog()
+        found = {"beat": len(backlog.members), "claim": backlog.activities, "nudge": len(heard)}
+        assert found[method] == wanted[method]
+
+
+async def test_where_a_lease_was_lost_the_member_lives_all_the_same() -> None:
+    _, store = await faulty_hub(nth(1, "beat", when="before", error=LeaseLostError))
+    with pytest.raises(LeaseLostError):
+        await METHODS["beat"](store)
+    assert (await sharing_of(store).backlog()).members == [member("engine-1")]
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_every_method_can_fail_at_its_nth_call(method: str, when: str) -> None:
     plan = nth(2, method, when=when)  # pyright: ignore[reportArgumentType]
-    store = FaultyStore(MemoryStore(), plan)
+    store = FaultyStore(MemoryStore(shared=True), plan)
     if method != "open":
         await store.open()
     if method == "close":
@@ -74,7 +111,7 @@ async def test_every_method_can_fail_at_its_nth_call(method: str, when: str) -> 
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_every_method_can_hang_until_it_is_let_go(method: str) -> None:
-    inner = MemoryStore()
+    inner = MemoryStore(shared=True)
     await inner.open()
     store = FaultyStore(inner, nth(1, method, when="hang"))
     call = asyncio.ensure_future(METHODS[method](store))

@@ -1,13 +1,13 @@
 """Reads of single instances share queries, and each caller gets exactly what it asked for."""
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from perdure.store.contract import InstanceRecord
 from perdure.store.errors import StoreError, StoreUnavailableError
-from perdure.store.sqlite.single_reads import SingleReads
+from perdure.store.single_reads import SingleReads
 
 
 class Lane:
@@ -16,9 +16,9 @@ class Lane:
     def __init__(self) -> None:
         self.queries: list[tuple[list[str], asyncio.Future[list[Any]]]] = []
 
-    def run(self, work: Any) -> asyncio.Future[list[Any]]:
+    def get_many(self, instance_ids: list[str]) -> asyncio.Future[list[Any]]:
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self.queries.append((work.keywords["instance_ids"], future))
+        self.queries.append((instance_ids, future))
         return future
 
 
@@ -39,7 +39,7 @@ def lane() -> Lane:
 
 @pytest.fixture
 def reads(lane: Lane) -> SingleReads:
-    return SingleReads(lambda: cast(Any, lane))
+    return SingleReads(lane.get_many)
 
 
 def found(record: InstanceRecord | None) -> str | None:
@@ -95,12 +95,12 @@ async def test_whoever_stops_waiting_disturbs_nobody(reads: SingleReads, lane: L
 async def test_a_store_that_is_closed_meanwhile_answers_those_who_wait() -> None:
     lane, closed = Lane(), False
 
-    def opened() -> Any:
+    def get_many(instance_ids: list[str]) -> asyncio.Future[list[Any]]:
         if closed:
             raise StoreError("not open")
-        return lane
+        return lane.get_many(instance_ids)
 
-    reads = SingleReads(opened)
+    reads = SingleReads(get_many)
     first, second = reads.get("a"), reads.get("b")
     closed = True
     lane.queries[0][1].set_result([])

@@ -16,6 +16,7 @@ from perdure.app.registry import (
     Registry,
     check_callable,
     check_parameter,
+    check_transactional,
     function_label,
 )
 from perdure.core.context import FUNCTION_NAME_ATTRIBUTE
@@ -83,6 +84,7 @@ class Blueprint(Bindings):
         pool: Literal["thread", "process"] | None = None,
         timeout: timedelta | None = None,
         raises: tuple[type[Exception], ...] = (),
+        transactional: bool = False,
     ) -> Callable[[F], F]:
         """Makes a function an activity: ``def`` runs in a thread, ``async def`` on the event loop.
 
@@ -92,6 +94,8 @@ class Blueprint(Bindings):
             pool: ``"process"`` runs a ``def`` in a process of its own pool, for work that keeps a core busy.
             timeout: an execution that takes longer fails with ``TimeoutError``.
             raises: exception types that the orchestrator gets as themselves instead of as ``TaskFailedError``.
+            transactional: also gives the function a ``connection`` to the hub's database. What it writes there is committed
+                together with its completion: exactly once for each call, however often it runs. What it raises undoes it.
 
         Raises:
             FunctionDefinitionError: the function can't be an activity, or the name is taken.
@@ -110,6 +114,13 @@ class Blueprint(Bindings):
                         f"{function_label(function)}: an async def activity runs on the event loop; pool={pool!r} is for def."
                     )
                 where = "loop"
+            if transactional:
+                check_transactional(function, input_name)
+                if where == "process":
+                    raise FunctionDefinitionError(
+                        f"{function_label(function)}: a transactional activity can't run in another process, where its "
+                        "connection isn't. Leave pool out."
+                    )
             name = activity or self.names.get(function) or function.__name__
             self.registry.add(
                 Registered(
@@ -117,10 +128,11 @@ class Blueprint(Bindings):
                     name,
                     function,
                     parameter=input_name,
-                    takes_input=check_parameter(function, input_name, "activity_trigger"),
+                    takes_input=transactional or check_parameter(function, input_name, "activity_trigger"),
                     pool=where,
                     timeout=timeout,
                     raises=tuple(raises),
+                    transactional=transactional,
                 )
             )
             setattr(function, FUNCTION_NAME_ATTRIBUTE, name)

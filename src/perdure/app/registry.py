@@ -67,6 +67,20 @@ def check_parameter(function: Callable[..., Any], parameter: str, decorator: str
     return True
 
 
+def check_transactional(function: Callable[..., Any], parameter: str) -> None:
+    """Guarantees that the function takes its input and a connection, and nothing else.
+
+    Raises:
+        FunctionDefinitionError: it doesn't.
+    """
+    names = list(inspect.signature(function).parameters)
+    if names != [parameter, "connection"]:
+        raise FunctionDefinitionError(
+            f"{function_label(function)}: a transactional activity has exactly two parameters, '{parameter}' and 'connection'; "
+            f"this one has ({', '.join(names)})."
+        )
+
+
 class Registered:
     """One decorated function and what its decorator said."""
 
@@ -82,6 +96,7 @@ class Registered:
         pool: Pool = "thread",
         timeout: timedelta | None = None,
         raises: tuple[type[Exception], ...] = (),
+        transactional: bool = False,
         make_entity: Callable[[], EntityFunction] | None = None,
     ) -> None:
         self.kind = kind
@@ -93,6 +108,7 @@ class Registered:
         self.pool: Pool = pool
         self.timeout = timeout
         self.raises = raises
+        self.transactional = transactional
         self._make_entity = make_entity
 
     def entity(self) -> EntityFunction:
@@ -116,6 +132,7 @@ class Registered:
             return_type(self.function),
             self.timeout,
             self.raises,
+            transactional=self.transactional,
         )
 
 

@@ -28,7 +28,7 @@ class StoredInstances(DurableClient):
 
     async def start_new(self, orchestration_function_name: str | Callable[..., Any], *args: Any, **options: Any) -> str:
         """See ``DurableClient.start_new``; but any name will do: only the host that runs it can tell whether it exists."""
-        self._functions = _named(function_name(orchestration_function_name))
+        self.starts.functions = _named(function_name(orchestration_function_name))
         return await super().start_new(orchestration_function_name, *args, **options)
 
     async def wait_for_completion(
@@ -59,14 +59,13 @@ async def open_stored(url: str) -> AsyncGenerator[StoredInstances, None]:
     """
     _check(url)
     store = open_store(url)
-    clock = SystemClock()
-    engine = Engine(store, _named(), settings=EngineSettings(passive=True), clock=clock, hooks=EngineHooks())
+    engine = Engine(store, _named(), settings=EngineSettings(passive=True), clock=SystemClock(), hooks=EngineHooks())
     try:
         await engine.start()
     except HubInUseError as error:
         raise HubInUseError(f"{error.message} Or work through the host that has it: --url http://127.0.0.1:7071") from error
     try:
-        yield StoredInstances(engine, store, _named(), clock)
+        yield StoredInstances(engine, store, _named(), engine.clock)
     finally:
         await engine.close()
 

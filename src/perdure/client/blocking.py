@@ -45,8 +45,22 @@ class BlockingClient:
         start_at: datetime | timedelta | None = None,
         tags: dict[str, str] | None = None,
         reuse_policy: ReusePolicy | None = None,
+        connection: object | None = None,
     ) -> str:
-        """See ``DurableClient.start_new``."""
+        """See ``DurableClient.start_new``. ``connection`` is used in this thread: an ``sqlite3`` or a ``psycopg`` one."""
+        if connection is not None:
+            starts = self._client.starts
+            message = starts.message(
+                orchestration_function_name,
+                instance_id,
+                client_input,
+                version,
+                start_at=start_at,
+                tags=tags,
+                reuse_policy=reuse_policy,
+            )
+            starts.enlist(message, connection)
+            return message.instance_id
         return self._run(
             self._client.start_new(
                 orchestration_function_name,

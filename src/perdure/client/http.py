@@ -75,9 +75,13 @@ class Client:
         instance_id: str | None = None,
         client_input: Any = None,
         version: str | None = None,
+        *,
+        connection: object | None = None,
     ) -> str:
-        """See ``DurableClient.start_new``."""
-        return await self._run(self._operations.start_new(orchestration_function_name, instance_id, client_input, version))
+        """See ``DurableClient.start_new``. There is no way to take part in a transaction over HTTP: ``connection`` is refused."""
+        return await self._run(
+            self._operations.start_new(orchestration_function_name, instance_id, client_input, version, connection)
+        )
 
     async def get_status(
         self, instance_id: str, show_history: bool = False, show_history_output: bool = False, show_input: bool = False

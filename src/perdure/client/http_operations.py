@@ -25,6 +25,7 @@ from perdure.core.entity_id import EntityId, InvalidEntityIdError, entity_id
 from perdure.core.ids import check_instance_id
 from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.engine.errors import InstanceNotFoundError
+from perdure.store.errors import UnusableConnectionError
 
 T = TypeVar("T")
 _NO_SUCH_INSTANCE = b"InstanceId does not match a valid orchestration instance."
@@ -73,8 +74,14 @@ class HttpOperations:
         instance_id: str | None,
         client_input: Any,
         version: str | None,
+        connection: object | None,
     ) -> Operation[str]:
         """POST orchestrators/{name}[/{id}]."""
+        if connection is not None:
+            raise UnusableConnectionError(
+                "a start over HTTP can't be part of a transaction of yours. Use the client of a hub in this process, on the same "
+                "database, or start without a connection."
+            )
         name = function_name(orchestration_function_name)
         path = f"orchestrators/{_quoted(name)}"
         if instance_id is not None:

@@ -1,7 +1,6 @@
 """The client of an engine in the same process. Names and defaults are those of azure-functions-durable 1.7."""
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -19,9 +18,8 @@ from perdure.client.models import (
     InstancePage,
     PurgeHistoryResult,
 )
-from perdure.core import features
+from perdure.client.starts import Starts
 from perdure.core.codec import decode_segment
-from perdure.core.context import function_name
 from perdure.core.entity_calls import moment_us
 from perdure.core.entity_id import EntityId, entity_id, is_entity
 from perdure.core.events import (
@@ -34,17 +32,18 @@ from perdure.core.events import (
     ExecutionTerminated,
     IncomingEvent,
 )
-from perdure.core.functions import Functions, no_orchestrator
-from perdure.core.ids import check_instance_id
+from perdure.core.functions import Functions
 from perdure.core.messages import Message, ReusePolicy
 from perdure.core.status import TERMINAL_STATUSES, OrchestrationRuntimeStatus
-from perdure.core.times import duration_us, from_us, to_us
+from perdure.core.times import from_us, to_us
 from perdure.engine.clock import Clock
 from perdure.engine.engine import Engine
 from perdure.engine.errors import InstanceFinishedError, InstanceNotFoundError, InstanceRunningError, not_found
 from perdure.store.contract import InstanceQuery, InstanceRecord, Queries
 
 _PAGE = 200
+_MOMENT = 0.01
+"""Seconds between two looks at an instance that is about to be there."""
 
 
 class DurableClient:
@@ -64,8 +63,7 @@ class DurableClient:
         self._queries = queries
         self._functions = functions
         self._clock = clock
-        self._default_version = default_version
-        self._default_reuse_policy = default_reuse_policy
+        self.starts = Starts(engine, functions, clock, default_version, default_reuse_policy)
 
     async def start_new(
         self,
@@ -77,6 +75,7 @@ class DurableClient:
         start_at: datetime | timedelta | None = None,
         tags: dict[str, str] | None = None,
         reuse_policy: ReusePolicy | None = None,
+        connection: object | None = None,
     ) -> str:
         """Starts an orchestration.
 
@@ -89,6 +88,10 @@ class DurableClient:
             tags: kept with the instance and its sub-orchestrations.
             reuse_policy: what to do when ``instance_id`` is taken; by default what the hub was opened with, which is usually to
                 replace an instance that has ended only.
+            connection: a connection to the hub's database with a transaction open: the start is written in it, and becomes real
+                when you commit it, together with your own rows, or never. The call returns at once. Whether the id is taken is
+                only looked at afterwards, so that a conflict is logged, not raised. ``sqlite3``, ``asyncpg`` or
+                ``psycopg.AsyncConnection``.
 
         Returns:
             The instance id.
@@ -99,32 +102,27 @@ class DurableClient:
             InstanceAlreadyExistsError: the id is taken and the policy forbids to replace what is there.
             SerializationError, PayloadTooLargeError: the input can't be stored.
             CommitFailedError: the store failed; the outcome is unknown.
+            UnusableConnectionError: ``connection`` leads to another database, has no transaction open, or is of no known kind.
+            TransactionsUnsupportedError: the hub is in memory, where no transaction of yours could be.
         """
-        name = function_name(orchestration_function_name)
-        function = self._functions.orchestrators.get(name.casefold())
-        if function is None:
-            raise no_orchestrator(name, self._functions)
-        fresh = instance_id is None
-        random = _random_hex()
-        if instance_id is None:
-            instance_id = random[:32]  # 32 hex digits, as Durable Functions' ids are
-        else:
-            check_instance_id(instance_id)
-        if isinstance(start_at, timedelta):
-            start_us = self._clock.now_us() + duration_us(start_at)
-        else:
-            start_us = None if start_at is None else to_us(start_at)
-        event = ExecutionStarted(
-            name=function.name,
-            execution_id=random[32:],
-            input=self._engine.converter.encode(client_input, "input of orchestrator", function.name),
-            version=self._default_version if version is None else version,
-            tags=tags or {},
-            start_at=start_us,
-            features=features.CURRENT,
+        message = self.starts.message(
+            orchestration_function_name,
+            instance_id,
+            client_input,
+            version,
+            start_at=start_at,
+            tags=tags,
+            reuse_policy=reuse_policy,
         )
-        await self._engine.send(Message(instance_id, event, reuse=reuse_policy or self._default_reuse_policy), fresh=fresh)
-        return instance_id
+        if connection is not None:
+            await self._engine.enlist_async(message, connection)
+        elif instance_id is not None:
+            await self._engine.send(message)
+        else:
+            new_id = self._engine.new_instance_id(message.instance_id)
+            message = msgspec.structs.replace(message, instance_id=new_id)
+            await self._engine.send(message, fresh=True)
+        return message.instance_id
 
     async def get_status(
         self, instance_id: str, show_history: bool = False, show_history_output: bool = False, show_input: bool = False
@@ -250,10 +248,16 @@ class DurableClient:
         deadline = None if seconds is None else now() + seconds
         waiters = self._engine.waiters
         while True:
-            future = waiters.wait(instance_id)
+            future = self._engine.await_end(instance_id)
             try:
                 if not self._engine.is_running(instance_id):
+                    coming = await self._engine.is_coming(instance_id)
                     record = await self._queries.get(instance_id, with_payloads=True)
+                    if record is None and coming:
+                        if deadline is not None and now() >= deadline:
+                            raise TimeoutError
+                        await asyncio.sleep(_MOMENT)
+                        continue
                     if record is None:
                         raise not_found(instance_id)
                     if record.row.status in TERMINAL_STATUSES:
@@ -523,8 +527,3 @@ def _execution_started(record: InstanceRecord) -> ExecutionStarted | None:
 
 def _json(text: str | None) -> Any:
     return msgspec.json.decode(text) if text is not None else None
-
-
-def _random_hex() -> str:
-    """64 random hex digits: enough for both ids of a start, since each call goes to the system."""
-    return os.urandom(32).hex()

@@ -48,6 +48,8 @@ class ActivityFunction:
     raises: tuple[type[Exception], ...] = field(default=())
     converter: "Callable[[JsonConverter], Converter] | None" = None
     """Makes the converter of a function that was written for another SDK from the engine's."""
+    transactional: bool = False
+    """It also takes a connection, and what it writes there is committed with its completion."""
 
 
 @dataclass(frozen=True, slots=True)

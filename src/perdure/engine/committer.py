@@ -5,13 +5,13 @@ ahead of the store. If a commit fails, everything after it is void: the engine d
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from perdure.core.effects import CommitReceipt, Effect, Sealed
 from perdure.core.messages import Message, encode_message
 from perdure.engine.envelopes import Envelope
 from perdure.engine.sessions import Session
-from perdure.store.contract import Commit, InstanceRecord, Lease, Store, StoredMessage, TurnRecord
+from perdure.store.contract import Claim, Commit, InstanceRecord, Lease, OfferedActivity, Store, StoredMessage, TurnRecord
 
 
 class Batch:
@@ -22,13 +22,20 @@ class Batch:
         "consumed",
         "effects",
         "ended",
+        "foreign",
+        "marks",
+        "offered",
         "outbox",
         "outcomes",
         "partitions",
         "records",
         "reposts",
+        "requested",
+        "requests",
         "sessions",
+        "settled",
         "wakes",
+        "withdrawn",
     )
 
     def __init__(self) -> None:
@@ -36,6 +43,7 @@ class Batch:
         self.effects: list[Sealed[Sequence[Effect]]] = []
         self.sessions: list[Session] = []
         self.partitions: set[int] = set()
+        """Those whose leases the commit needs."""
         self.outcomes: list[Envelope] = []
         """Activity outcomes: delivered again if the commit fails."""
         self.answers: list[tuple[Envelope, Exception | None]] = []
@@ -47,14 +55,37 @@ class Batch:
         """Instances whose messages wait until this batch is durable."""
         self.ended: dict[str, InstanceRecord] = {}
         """Final records of the instances that end with this batch."""
+        self.foreign: set[int] = set()
+        """Other engines' partitions for which there are messages."""
+        self.requests: list[StoredMessage] = []
+        """What callers here ask of other engines' instances."""
+        self.requested: list[Envelope] = []
+        """The callers, who wait for the other engine's answer unless this batch fails."""
+        self.offered: list[OfferedActivity] = []
+        self.settled: list[Claim] = []
+        self.withdrawn: list[str] = []
+        self.marks: list[asyncio.Future[None]] = []
+        """Done when the batch is durable."""
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.outbox or self.consumed or self.answers or self.wakes or self.reposts)
+        return bool(self.writes or self.answers or self.wakes or self.reposts or self.marks)
 
-    def fail(self, error: Exception) -> None:
-        """Tells every caller in the batch."""
-        for envelope, _ in self.answers:
-            envelope.answer(error)
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything for the store."""
+        return bool(
+            self.records or self.outbox or self.consumed or self.requests or self.offered or self.settled or self.withdrawn
+        )
+
+    @property
+    def callers(self) -> list[Envelope]:
+        """Those who wait for the batch."""
+        return [*(envelope for envelope, _ in self.answers), *self.requested]
+
+    def give_up(self) -> None:
+        """It will not be written, as far as this engine knows."""
+        for mark in self.marks:
+            mark.cancel()
 
 
 class Committer:
@@ -63,12 +94,17 @@ class Committer:
     def __init__(
         self,
         store: Store,
-        leases: Callable[[], Sequence[Lease]],
+        owner: str,
+        leases: Callable[[Collection[int]], Sequence[Lease]],
+        certain: Callable[[], bool],
         released: Callable[[Batch, list[Effect]], None],
         failed: Callable[[BaseException, list[Batch]], None],
     ) -> None:
+        """``leases`` gives those of partitions; ``certain`` says whether they can be trusted without asking the store."""
         self._store = store
+        self._owner = owner
         self._leases = leases
+        self._certain = certain
         self._released = released
         self._failed = failed
         self.batch = Batch()
@@ -97,6 +133,19 @@ class Committer:
         """Returns when nothing is left to write."""
         await self._idle.wait()
 
+    async def written(self) -> None:
+        """Returns when all that is in the batch by now is durable.
+
+        Raises:
+            CancelledError: it failed.
+        """
+        if self._idle.is_set() and not self.batch:
+            return
+        mark = asyncio.get_running_loop().create_future()
+        self.batch.marks.append(mark)
+        self.flush()
+        await mark
+
     async def stop(self) -> None:
         """Ends; what is in the batch is not written."""
         if self._task is not None:
@@ -121,17 +170,22 @@ class Committer:
 
     async def _commit(self, batch: Batch) -> CommitReceipt:
         commit = Commit(
-            leases=[lease for lease in self._leases() if lease.partition in batch.partitions],
+            leases=self._leases(batch.partitions),
             turns=batch.records,
             outbox=[
                 StoredMessage(message_id, message.instance_id, partition, encode_message(message))
                 for message_id, (message, partition) in batch.outbox.items()
-            ],
+            ]
+            + batch.requests,
             consumed=batch.consumed,
+            owner=self._owner,
+            offered=batch.offered,
+            settled=batch.settled,
+            withdrawn=batch.withdrawn,
         )
         for sealed in batch.effects:
             sealed.bind(commit)
-        if commit.turns or commit.outbox or commit.consumed:
+        if batch.writes or not self._certain():
             return await self._store.commit(commit)
         # Only answers, to calls that changed nothing. They had to wait for the commits before them, which are durable now.
         return CommitReceipt(commit)

@@ -3,32 +3,42 @@
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from perdure.core.converter import JsonConverter
 from perdure.core.effects import CancelActivities, DispatchActivity, Effect, EntityOperationLost, InstanceEnded
-from perdure.core.events import EntityStateSaved, TaskCompleted, TaskFailed
+from perdure.core.events import EntityStateSaved, ExecutionStarted, TaskCompleted, TaskFailed
 from perdure.core.functions import Functions
+from perdure.core.ids import partition_of
 from perdure.core.messages import Message
 from perdure.core.state import InstanceState
-from perdure.engine.activities import ActivityExecutor, ActivityOutcome
-from perdure.engine.clock import Clock
+from perdure.core.times import duration_us
+from perdure.engine.activities import ActivityExecutor, ActivityOutcome, Settlement
+from perdure.engine.clock import Clock, HubClock
 from perdure.engine.committer import Batch, Committer
-from perdure.engine.envelopes import Envelope, Origin
-from perdure.engine.errors import CommitFailedError, EngineStoppedError
+from perdure.engine.envelopes import Envelope, Origin, Reply
+from perdure.engine.errors import CommitFailedError, EngineStoppedError, NotShareableError
+from perdure.engine.exchange import Exchange
 from perdure.engine.hooks import EngineHooks
+from perdure.engine.inbox import Inbox
+from perdure.engine.nudges import ActivitiesOffered, LeasesChanged
+from perdure.engine.ownership import Ownership
 from perdure.engine.partition_loop import PartitionLoop
 from perdure.engine.recovery import ActivityKey, Recovery, activity_key, outcome_keys
+from perdure.engine.requests import AnswerByNudge
 from perdure.engine.settings import EngineSettings
+from perdure.engine.shared_activities import SharedActivities
 from perdure.engine.timers import Timers
+from perdure.engine.user_transactions import UserTransactions
 from perdure.engine.waiters import Waiters
 from perdure.engine.watchdog import Watchdog
-from perdure.store.contract import HubStore, Lease
-from perdure.store.errors import HubInUseError, StoreUnavailableError
+from perdure.store.contract import Beat, Fence, HubInfo, HubStore, InstanceRecord, Member, StoredMessage
+from perdure.store.errors import LeaseLostError, StoreUnavailableError, TransactionsUnsupportedError
 
-_FOREVER_US = 100 * 365 * 24 * 3600 * 1_000_000
-"""The stores of today have one owner at a time and prove it when they are opened, so a lease needs no renewal."""
+_PATIENCE = 30.0
+"""Seconds that a request for another engine's instance may lie in its inbox before the caller is told."""
 
 
 class Engine:
@@ -38,17 +48,23 @@ class Engine:
         self, store: HubStore, functions: Functions, *, settings: EngineSettings, clock: Clock, hooks: EngineHooks
     ) -> None:
         self._store = store
+        self._sharing = store.sharing
         self._functions = functions
         self._settings = settings
-        self._clock = clock
+        self._hub_clock = HubClock(clock) if store.sharing is not None else None
+        self.clock: Clock = self._hub_clock or clock
+        """What the hub's code sees as the time. Engines that share a hub agree on it."""
         self._hooks = hooks
         self.converter = JsonConverter(settings.max_payload_bytes)
-        self._owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._leases: Sequence[Lease] = ()
-        self._partitions: list[int] = []
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        if store.sharing is not None:
+            self.owner += f":{os.urandom(4).hex()}"  # no two engines may have the same name, not even two lives of a container
+        self._partition_count = 0
         self._stopped: Exception | None = EngineStoppedError("the hub has not been started")
         self._started = False
         self._closing = False
+        self._exchange: Exchange | None = None
+        self._shared: SharedActivities | None = None
         self._recovery: Recovery | None = None
         self._held: set[ActivityKey] = set()
         self._recovering: asyncio.Task[None] | None = None
@@ -56,6 +72,7 @@ class Engine:
         self._next_eviction: asyncio.TimerHandle | None = None
         self.waiters = Waiters()
         self._watchdog = Watchdog(settings.blocked_after.total_seconds(), hooks.blocked)
+        self._user_transactions = self._make_user_transactions()
         self._activities = ActivityExecutor(
             functions,
             self.converter,
@@ -64,6 +81,7 @@ class Engine:
             max_threads=settings.max_activity_threads,
             max_processes=settings.max_activity_processes,
             kill_grace=settings.kill_grace,
+            settling=self._user_transactions.settling if self._user_transactions is not None else None,
         )
 
     @property
@@ -92,49 +110,122 @@ class Engine:
         Raises:
             StoreError: see ``Store.open``.
         """
+        if self._sharing is None and self._settings.role != "all":
+            raise NotShareableError(
+                f"role '{self._settings.role}' is for hubs that several processes share, and this store has one at a time. "
+                "Use a PostgreSQL store, or role 'all'."
+            )
+        self._make_exchange()
         hub = await self._store.open()
         try:
-            self._partitions = list(range(hub.partition_count))
-            self._leases = await self._take_partitions()
-            self._committer = Committer(self._store, lambda: self._leases, self._released, self._failed)
-            self._loop = PartitionLoop(
-                store=self._store,
-                committer=self._committer,
-                functions=self._functions,
-                converter=self.converter,
-                clock=self._clock,
-                hooks=self._hooks,
-                settings=self._settings,
-                watchdog=self._watchdog,
-                partition_count=hub.partition_count,
-                hydrated=self._on_hydrated,
-                ran=self._on_run,
-                failed=self._failed,
-            )
-            self._timers = Timers(
-                self._clock,
-                self._on_due,
-                lambda after, limit: self._store.due(self._partitions, after, limit),
-                self._failed,
-            )
+            self._make_parts(hub)
+            self._activities.start(asyncio.get_running_loop())
             recovery = await self._begin()
         except BaseException:
             await self._store.close()
             raise
-        self._activities.start(asyncio.get_running_loop())
         self._committer.start()
         self._watchdog.start()
         self._started = True
         self._stopped = None
+        if self._user_transactions is not None:
+            self._user_transactions.start(asyncio.get_running_loop())
         self._go_on(recovery)
+        self._ownership.start()
 
-    async def _take_partitions(self) -> Sequence[Lease]:
-        leases = await self._store.acquire(self._owner, self._partitions, _FOREVER_US)
-        if len(leases) < len(self._partitions):
-            raise HubInUseError(
-                "another engine owns partitions of this hub, and this kind of store allows only one. Stop it first."
+    def _make_user_transactions(self) -> UserTransactions | None:
+        if self._store.transactions is None:
+            return None
+        return UserTransactions(
+            self._store.transactions,
+            partition=lambda instance_id: partition_of(instance_id, self._partition_count),
+            fence=self._fence,
+            done=self._on_settled,
+            want=self._on_written,
+            failed=self._failed,
+        )
+
+    def _make_exchange(self) -> None:
+        if self._sharing is not None:
+            self._exchange = Exchange(
+                self._sharing,
+                self._store,
+                self.waiters,
+                owner=self.owner,
+                patience=_PATIENCE,
+                owns=lambda instance_id: self._started and self._loop.owns(instance_id),
+                messages=self._on_messages,
+                activities=lambda: self._shared.want() if self._shared is not None else None,
+                leases=lambda: self._ownership.look() if self._started else None,
+                missed=self._on_missed,
             )
-        return leases
+
+    def _make_parts(self, hub: HubInfo) -> None:
+        self._partition_count = hub.partition_count
+        settings = self._settings
+        if self._sharing is not None:
+            self._shared = SharedActivities(
+                self._sharing,
+                self._activities,
+                owner=self.owner,
+                lease_us=duration_us(settings.lease_duration),
+                partition_count=hub.partition_count,
+                runs_activities=self._runs_activities,
+                failed=self._failed,
+            )
+        self._ownership = Ownership(
+            self._store,
+            self._sharing,
+            owner=self.owner,
+            duration=settings.lease_duration.total_seconds(),
+            passive=settings.passive,
+            member=self._member,
+            claims=lambda: self._shared.claims if self._shared is not None else (),
+            beaten=self._on_beat,
+            gain=self._gain,
+            let_go=self._let_go,
+            changed=lambda: self._exchange.tell(LeasesChanged()) if self._exchange is not None else None,
+            failed=self._failed,
+        )
+        self._committer = Committer(
+            self._store,
+            self.owner if self._sharing is not None else "",
+            self._ownership.of,
+            lambda: self._ownership.certain,
+            self._released,
+            self._failed,
+        )
+        self._inbox = Inbox(self._store, self._answer_by_nudge, lambda envelopes: self._loop.post(envelopes), self._failed)
+        self._loop = PartitionLoop(
+            store=self._store,
+            committer=self._committer,
+            functions=self._functions,
+            converter=self.converter,
+            clock=self.clock,
+            hooks=self._hooks,
+            settings=settings,
+            watchdog=self._watchdog,
+            partition_count=hub.partition_count,
+            held=self._inbox.held,
+            store_request=self._store_request,
+            hydrated=self._on_hydrated,
+            ran=self._on_run,
+            failed=self._failed,
+        )
+        self._timers = Timers(
+            self.clock,
+            self._on_due,
+            lambda after, limit: self._store.due(list(self._ownership.leases), after, limit),
+            self._failed,
+        )
+
+    @property
+    def _seeks_partitions(self) -> bool:
+        return self._settings.role in ("all", "owner") and not self._settings.passive
+
+    @property
+    def _runs_activities(self) -> bool:
+        return self._settings.role in ("all", "worker") and not self._settings.passive
 
     async def close(self) -> None:
         """Drains: running activities get the grace of the settings, and what was decided is written."""
@@ -142,9 +233,14 @@ class Engine:
             return
         self._closing = True
         self._timers.stop()
+        if self._shared is not None:
+            self._shared.stop()
+        if self._user_transactions is not None:
+            self._user_transactions.stop()
         await self._activities.close(self._settings.drain_grace)
         await self._loop.drained()
         await self._committer.drained()
+        await self._ownership.stop()
         self._shut(EngineStoppedError("the hub is closed"))
         self._watchdog.stop()
         await self._committer.stop()
@@ -152,7 +248,11 @@ class Engine:
             self._recovering.cancel()
             await asyncio.gather(self._recovering, return_exceptions=True)
         try:
-            await self._store.release(self._leases)
+            await self._ownership.release()
+            if self._exchange is not None:
+                self._exchange.stop()
+                self._exchange.tell(LeasesChanged())
+                await self._exchange.nudger.sent()
         except StoreUnavailableError:
             pass  # it expires
         finally:
@@ -172,7 +272,37 @@ class Engine:
             CommitFailedError: the store failed; the outcome is unknown.
             EngineStoppedError: the hub is closed.
         """
-        await self._call(Envelope(message.instance_id, message, Origin.CLIENT, self._reply(), fresh=fresh))
+        await self._call(Envelope(message.instance_id, message, Origin.CLIENT, fresh=fresh))
+
+    def enlist(self, message: Message, connection: object) -> None:
+        """Writes a start in the transaction that is open on a user's connection. For any thread but the loop's; blocks.
+
+        Raises:
+            UnusableConnectionError: the connection can't take it.
+            TransactionsUnsupportedError: the store has no transactions for users.
+            EngineStoppedError: the hub is closed.
+        """
+        self._transactions_of_users().enlist(message, connection)
+
+    async def enlist_async(self, message: Message, connection: object) -> None:
+        """The same for connections that belong to the event loop. See ``enlist``."""
+        await self._transactions_of_users().enlist_async(message, connection)
+
+    async def is_coming(self, instance_id: str) -> bool:
+        """Whether an instance that isn't there will be, since a transaction has started it that was committed."""
+        return self._user_transactions is not None and await self._user_transactions.is_coming(instance_id)
+
+    def _transactions_of_users(self) -> UserTransactions:
+        if self._user_transactions is None:
+            raise TransactionsUnsupportedError(
+                "this hub's store has no transactions that a start could be part of: use sqlite:/// or postgresql://, or start "
+                "without a connection."
+            )
+        if self._stopped is not None:
+            raise self._stopped
+        if self._closing:
+            raise EngineStoppedError("the hub is closing")
+        return self._user_transactions
 
     async def purge(self, instance_id: str) -> None:
         """Deletes an instance that has ended.
@@ -181,11 +311,24 @@ class Engine:
             InstanceNotFoundError, InstanceRunningError: as its state says.
             CommitFailedError, EngineStoppedError: as for ``send``.
         """
-        await self._call(Envelope(instance_id, None, Origin.CLIENT, self._reply(), purge=True))
+        await self._call(Envelope(instance_id, None, Origin.CLIENT, purge=True))
 
     def is_running(self, instance_id: str) -> bool:
         """Whether memory alone tells that the instance has not ended."""
         return self._stopped is None and self._loop.is_hot(instance_id)
+
+    def new_instance_id(self, random_id: str) -> str:
+        """``random_id`` or another one like it, so that this engine owns the instance if it owns any."""
+        if self._started and self._ownership.leases:
+            while not self._loop.owns(random_id):
+                random_id = os.urandom(16).hex()
+        return random_id
+
+    def await_end(self, instance_id: str) -> "asyncio.Future[InstanceRecord | None]":
+        """See ``Waiters.wait``; the instance may be another engine's."""
+        if self._exchange is not None:
+            self._exchange.await_end(instance_id)
+        return self.waiters.wait(instance_id)
 
     async def _call(self, envelope: Envelope) -> None:
         while self._stopped is None and self._overloaded:
@@ -195,12 +338,9 @@ class Engine:
             raise self._stopped
         if self._closing:
             raise EngineStoppedError("the hub is closing")
+        reply = envelope.reply = asyncio.get_running_loop().create_future()
         self._loop.post((envelope,))
-        assert envelope.reply is not None
-        await envelope.reply
-
-    def _reply(self) -> "asyncio.Future[None]":
-        return asyncio.get_running_loop().create_future()
+        await reply
 
     @property
     def _overloaded(self) -> bool:
@@ -218,10 +358,22 @@ class Engine:
                 else TaskFailed(work.task_id, outcome.failure)
             )
             message = Message(work.instance_id, event, work.execution_id, work.generation)
-            envelopes.append(Envelope(work.instance_id, message, Origin.ACTIVITY))
+            claim = self._shared.finished(work) if self._shared is not None else None
+            envelopes.append(Envelope(work.instance_id, message, Origin.ACTIVITY, claim=claim))
         if self._recovery is not None:
             self._held.update(activity_key(outcome.work) for outcome in outcomes)
         self._loop.post(envelopes)
+
+    def _fence(self, work: DispatchActivity) -> Fence | None:
+        """What proves that the activity is this engine's. Any thread."""
+        claim = self._shared.claim_of(work) if self._shared is not None else None
+        return claim or self._ownership.leases.get(partition_of(work.instance_id, self._partition_count))
+
+    def _on_settled(self, work: DispatchActivity, settlement: Settlement) -> None:
+        if self._shared is not None:
+            self._shared.finished(work)
+        if self._recovery is not None and not settlement.refused:
+            self._held.add(activity_key(work))
 
     def _on_due(self, instance_ids: list[str]) -> None:
         self._loop.post(Envelope(instance_id, None, Origin.TIMER) for instance_id in instance_ids)
@@ -235,7 +387,18 @@ class Engine:
         for effect in effects:
             self._release(effect, batch)
         for envelope, error in batch.answers:
+            if error is not None and envelope.reply is None:
+                self._report_unheard(envelope, error)
             envelope.answer(error)
+        for mark in batch.marks:
+            if not mark.done():
+                mark.set_result(None)
+        if batch.consumed:
+            self._inbox.handled(batch.consumed)
+        if self._exchange is not None:
+            self._exchange.stored(batch.foreign)
+            if batch.offered:
+                self._exchange.tell(ActivitiesOffered())
         if not self._settings.passive:
             for wake_at, instance_id in batch.wakes:
                 self._timers.add(wake_at, instance_id)
@@ -251,6 +414,11 @@ class Engine:
         self._evict()
         self._make_room()
 
+    def _report_unheard(self, envelope: Envelope, error: Exception) -> None:
+        started = envelope.message.event if envelope.message is not None else None
+        if isinstance(started, ExecutionStarted) and started.parent is None:
+            self._hooks.start_refused(envelope.instance_id, started.name, str(error))
+
     def _on_run(self) -> None:
         if self._committer.idle:
             self._make_room()  # what was handled needed no commit, whose release would do it
@@ -263,7 +431,7 @@ class Engine:
     def _evict(self) -> None:
         """Holds the bounds of the session cache; comes back by itself as long as anything could fall idle."""
         sessions = self._loop.sessions
-        sessions.evict(self._clock.now_us())
+        sessions.evict(self.clock.now_us())
         if self._next_eviction is None and len(sessions) and self._stopped is None:
             self._next_eviction = asyncio.get_running_loop().call_later(
                 self._settings.session_idle_timeout.total_seconds(), self._evict_later
@@ -277,37 +445,130 @@ class Engine:
         match effect:
             case DispatchActivity():
                 if not self._closing and not self._settings.passive:
-                    self._activities.dispatch(effect)
+                    self._dispatch(effect)
             case CancelActivities():
                 self._activities.cancel_instance(effect.instance_id)
+                if self._shared is not None:
+                    self._committer.batch.withdrawn.append(effect.instance_id)
             case InstanceEnded():
                 self._hooks.instance_ended(effect.instance_id, effect.name, effect.status, effect.error)
                 self.waiters.ended(effect.instance_id, batch.ended[effect.instance_id])
+                if self._exchange is not None:
+                    self._exchange.ended(effect.instance_id)
             case EntityOperationLost():
                 self._hooks.entity_operation_lost(effect.instance_id, effect.operation, effect.error, effect.traceback)
+
+    def _dispatch(self, work: DispatchActivity) -> None:
+        """Runs the activity here, or offers it to all engines."""
+        if self._shared is None or self._shared.keeps(work):
+            self._activities.dispatch(work)
+        else:
+            self._committer.batch.offered.append(self._shared.offer(work))
+            self._committer.flush()
+
+    # --- other engines of the hub -----------------------------------------------------------------------------------
+
+    def _member(self) -> Member:
+        return Member(
+            owner=self.owner,
+            owns_partitions=self._seeks_partitions and not self._closing,
+            runs_activities=self._runs_activities and not self._closing,
+            running=self._activities.running + self._activities.backlog,
+            capacity=self._activities.capacity if self._runs_activities else 0,
+        )
+
+    def _answer_by_nudge(self, message_id: str) -> Reply:
+        assert self._exchange is not None
+        return AnswerByNudge(message_id, self._exchange.tell)
+
+    def _store_request(self, envelope: Envelope, partition: int) -> StoredMessage:
+        assert self._exchange is not None
+        return self._exchange.requests.store(envelope, partition)
+
+    def _on_messages(self, partitions: Iterable[int]) -> None:
+        if self._started and not self._settings.passive:
+            self._inbox.want(partition for partition in partitions if partition in self._ownership.leases)
+
+    def _on_written(self, partitions: Collection[int]) -> None:
+        """Transactions of users have written messages, whoever owns the partitions."""
+        self._on_messages(partitions)
+        if self._exchange is not None:
+            self._exchange.stored(partition for partition in partitions if partition not in self._ownership.leases)
+
+    def _on_missed(self) -> None:
+        if self._started:
+            self._on_messages(self._ownership.leases)
+            self._ownership.look()
+            if self._shared is not None:
+                self._shared.want()
+
+    def _on_beat(self, beat: Beat, before: float, after: float) -> None:
+        if self._hub_clock is not None and after - before < 1:
+            self._hub_clock.adjust(beat.now + round((after - before) / 2 * 1_000_000))
+        if self._shared is not None:
+            self._shared.beaten(beat)
+        if self._started and self._exchange is not None:
+            self._on_messages(beat.waiting)
+            self._exchange.beaten(beat.owners)
+
+    async def _gain(self, partitions: Collection[int]) -> None:
+        """Partitions have come from another engine: what is open in them gets going again."""
+        self._loop.own(self._ownership.leases, coming=partitions)
+        await self._committer.written()  # what this engine has sent to them until now is in their inbox, then
+        recovery, envelopes = await self._read_open(partitions)
+        self._take_up(recovery)
+        self._loop.welcome(envelopes)
+        self._go_on(recovery)
+
+    async def _let_go(self, partitions: Collection[int]) -> None:
+        """These partitions are about to go to another engine: nothing of them may be left here."""
+        self._loop.own([partition for partition in self._ownership.leases if partition not in partitions])
+        await self._loop.let_go()
+        if self._shared is None:
+            return
+        shared = self._shared
+        waiting, running = self._activities.hand_over(
+            lambda work: not self._loop.owns(work.instance_id) and shared.claim_of(work) is None
+        )
+        offered = self._committer.batch.offered
+        offered += [shared.offer(work) for work in waiting]
+        offered += [shared.offer(work, running=True) for work in running]
+        await self._committer.written()
 
     # --- failure and recovery -------------------------------------------------------------------------------------
 
     def _failed(self, error: BaseException, batches: Sequence[Batch] = ()) -> None:
         """Drops everything that is ahead of the store (``batches`` failed to be written), then recovers or stops."""
-        told = CommitFailedError(f"the store failed while this call was being written, so its outcome is unknown: {error}")
-        for batch in batches:
-            batch.fail(told)
+        self._committer.batch, unwritten = Batch(), self._committer.batch
+        lost = [*batches, unwritten]
+        callers = [caller for batch in lost for caller in batch.callers]
+        for batch in lost:
+            batch.give_up()
+        if self._exchange is not None:
+            self._exchange.requests.forget(callers)
+        asked_again = self._stopped is None and self._sharing is not None and isinstance(error, LeaseLostError)
+        if not asked_again:
+            told = CommitFailedError(f"the store failed while this call was being written, so its outcome is unknown: {error}")
+            _tell(callers, told)
         if self._stopped is not None:
             return
         if self._recovering is not None:
             self._recovering.cancel()
         queued = self._loop.take_all()
         self._timers.stop()
-        self._committer.batch, unwritten = Batch(), self._committer.batch
-        unwritten.fail(told)
-        waiting = [*(outcome for batch in (*batches, unwritten) for outcome in batch.outcomes), *queued]
+        self._inbox.stop()
+        self._recovery = None
+        shared = self._shared
+        self._activities.void(lambda work: shared is None or shared.claim_of(work) is None)
+        self._ownership.drop()
+        outcomes = (outcome for batch in lost for outcome in batch.outcomes)
+        # Where a lease was lost, surely nothing was written, so that the calls can go to the next owner.
+        waiting = [*outcomes, *(callers if asked_again else ()), *queued]
         kept = [envelope for envelope in waiting if envelope.origin in (Origin.CLIENT, Origin.ACTIVITY)]
-        if not isinstance(error, StoreUnavailableError):
+        if not isinstance(error, self._recoverable):
             stopped = EngineStoppedError(f"the hub has stopped: {error}")
             stopped.__cause__ = error
-            for envelope in kept:
-                envelope.answer(stopped)
+            _tell(kept, stopped)
             self._shut(stopped)
             self._hooks.stopped(error)
             return
@@ -327,35 +588,55 @@ class Engine:
                 error = again
             else:
                 self._go_on(recovery)
-                self.waiters.look_again()
+                self.waiters.look_again(self.waiters.instance_ids)
                 return
 
+    @property
+    def _recoverable(self) -> tuple[type[BaseException], ...]:
+        """Where one engine owns everything, another owner is one too many. On a shared hub it is everyday life."""
+        return (StoreUnavailableError,) if self._sharing is None else (StoreUnavailableError, LeaseLostError)
+
     async def _begin(self) -> Recovery | None:
-        """Reads the messages and timers that are open. What is queued up already still matters."""
+        """Takes the partitions and reads what is open in them. What is queued up already still matters."""
+        await self._ownership.take(self._partition_count)
+        partitions = self._ownership.leases
         if self._settings.passive:
+            self._loop.own(partitions)
             return None
-        held: set[ActivityKey] = set()
-        recovery = Recovery(self._store, self._partitions, self._activities.dispatch, held)
-        inbox = await recovery.inbox()
-        await self._timers.start()
-        held.update(outcome_keys(self._loop.waiting))
-        self._held = held
-        self._recovery = recovery
-        self._loop.take_up(inbox)
+        recovery, envelopes = await self._read_open(partitions)
+        self._loop.own(partitions)
+        self._take_up(recovery)
+        self._loop.take_up(envelopes)
         return recovery
+
+    async def _read_open(self, partitions: Collection[int]) -> tuple[Recovery, list[Envelope]]:
+        """What is open in ``partitions``, and all messages of this engine's that it hasn't read yet.
+
+        All of them, not only those of ``partitions``: from now on instances of ``partitions`` send messages to others within this
+        engine, which must not overtake those that were stored before.
+        """
+        envelopes = await self._inbox.everything(self._ownership.leases)
+        elsewhere = await self._sharing.offered(list(partitions)) if self._sharing is not None else ()
+        await self._timers.start()
+        held = set(outcome_keys(chain(self._loop.waiting, envelopes)))
+        return Recovery(self._store, list(partitions), self._dispatch, held, elsewhere), envelopes
+
+    def _take_up(self, recovery: Recovery) -> None:
+        self._held = recovery.held
+        self._recovery = recovery
 
     def _go_on(self, recovery: Recovery | None) -> None:
         """New work may come in while the open activities are being found."""
         self._loop.resume()
-        if recovery is None:
-            return
-        self._recovering = self._supervised(self._find_activities(recovery))
+        if recovery is not None:
+            self._recovering = self._supervised(self._find_activities(recovery))
 
     async def _find_activities(self, recovery: Recovery) -> None:
         try:
             await recovery.activities()
         finally:
-            self._recovery = None
+            if self._recovery is recovery:
+                self._recovery = None
 
     def _supervised(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Runs ``work``; what it raises is what the engine has to deal with."""
@@ -370,11 +651,19 @@ class Engine:
 
     def _shut(self, error: Exception) -> None:
         self._stopped = error
-        for envelope in self._loop.take_all():
-            envelope.answer(error)
+        _tell(self._loop.take_all(), error)
         self._timers.stop()
         self.waiters.fail(error)
+        if self._exchange is not None:
+            self._exchange.requests.fail(error)
         self._relief.set()
         if self._next_eviction is not None:
             self._next_eviction.cancel()
             self._next_eviction = None
+
+
+def _tell(callers: Iterable[Envelope], error: Exception) -> None:
+    """Says it to those who call this engine. Requests of other engines lie in the inbox, where they will be found again."""
+    for caller in callers:
+        if not caller.stored:
+            caller.answer(error)

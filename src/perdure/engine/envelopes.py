@@ -1,11 +1,28 @@
 """What lies in the engine's queue."""
 
-import asyncio
 from enum import Enum
+from typing import Protocol
 
 import msgspec
 
 from perdure.core.messages import Message
+from perdure.store.contract import Claim
+
+
+class Reply(Protocol):
+    """Where an answer goes: a future of this process, or another engine."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+        ...
+
+    def set_result(self, result: None, /) -> None:
+        """It has succeeded."""
+        ...
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """It has failed."""
+        ...
 
 
 class Origin(Enum):
@@ -27,7 +44,7 @@ class Envelope(msgspec.Struct, eq=False):
     instance_id: str
     message: Message | None
     origin: Origin
-    reply: "asyncio.Future[None] | None" = None
+    reply: Reply | None = None
     message_id: str = ""
     """Of messages between instances: unique in the hub."""
     stored: bool = False
@@ -36,6 +53,8 @@ class Envelope(msgspec.Struct, eq=False):
     """The instance id was just made up, so nothing can be stored under it."""
     purge: bool = False
     """Not a message: delete the instance."""
+    claim: Claim | None = None
+    """Of an activity that came from the shared queue: its outcome ends the offer."""
 
     def answer(self, error: Exception | None) -> None:
         """Tells the caller, if there is one and it still waits."""

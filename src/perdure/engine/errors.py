@@ -39,6 +39,18 @@ class CommitFailedError(PerdureError):
     code = "PD1306"
 
 
+class NobodyAnswersError(PerdureError):
+    """No engine of a shared hub has handled a request in time. It is stored, and will be handled by the next one that can."""
+
+    code = "PD1307"
+
+
+class NotShareableError(PerdureError):
+    """The settings ask for an engine that shares its hub with others, which the store doesn't allow."""
+
+    code = "PD1308"
+
+
 def not_found(instance_id: str) -> InstanceNotFoundError:
     """The answer to what is for nobody."""
     return InstanceNotFoundError(f"there is no instance '{instance_id}'")

@@ -10,6 +10,9 @@ class EngineHooks:
     def orchestrator_missing(self, instance_id: str, name: str) -> None:
         """An instance was hydrated whose function isn't registered; what arrives for it is recorded, nothing is run."""
 
+    def start_refused(self, instance_id: str, name: str, error: str) -> None:
+        """A start that nobody waits for (written in a user's transaction, or sent by an entity) was refused: its id is taken."""
+
     def entity_operation_lost(self, instance_id: str, operation: str, error: str, traceback: str | None) -> None:
         """An operation failed that was signaled to an entity, so that nobody waits for its outcome. What it did is undone."""
 

@@ -1,13 +1,13 @@
 """After a start or a failed commit: what the store says is open gets going again. History decides, memory is not asked."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from perdure.core.effects import DispatchActivity
 from perdure.core.events import TaskCompleted, TaskFailed
-from perdure.core.messages import decode_message
+from perdure.core.messages import Message
 from perdure.core.outbound import open_activities
 from perdure.core.state import fold_segments
-from perdure.engine.envelopes import Envelope, Origin
+from perdure.engine.envelopes import Envelope
 from perdure.store.contract import Store
 
 _PAGE = 200
@@ -21,49 +21,54 @@ def activity_key(work: DispatchActivity) -> ActivityKey:
     return work.instance_id, work.execution_id, work.generation, work.task_id
 
 
+def activity_id(work: DispatchActivity) -> str:
+    """The same as one text, unique in the hub."""
+    return f"{work.execution_id}/{work.generation}/{work.task_id}"
+
+
+def outcome_id(message: Message) -> str:
+    """The id of the stored message with an activity's outcome: a second outcome of the same call is not stored beside the first."""
+    event = message.event
+    assert isinstance(event, TaskCompleted | TaskFailed)
+    return f"{message.execution_id}/{message.generation}/{event.task_id}/outcome"
+
+
 def outcome_keys(envelopes: Iterable[Envelope]) -> Iterator[ActivityKey]:
     """The activities whose outcomes are among the envelopes."""
     for envelope in envelopes:
         message = envelope.message
-        if envelope.origin is Origin.ACTIVITY and message is not None and isinstance(message.event, TaskCompleted | TaskFailed):
+        if message is not None and isinstance(message.event, TaskCompleted | TaskFailed):
             yield message.instance_id, message.execution_id or "", message.generation, message.event.task_id
 
 
 class Recovery:
     """Dispatches every open activity once: those of instances that a message hydrates meanwhile, and page by page the others.
 
-    ``held`` are activities whose outcomes are in memory already, from before a failed commit.
+    ``held`` are activities whose outcomes are in memory already, from before a failed commit or from the inbox. ``elsewhere`` are
+    the ids of those on the shared queue.
     """
 
     def __init__(
-        self, store: Store, partitions: Sequence[int], dispatch: Callable[[DispatchActivity], None], held: set[ActivityKey]
+        self,
+        store: Store,
+        partitions: Sequence[int],
+        dispatch: Callable[[DispatchActivity], None],
+        held: set[ActivityKey],
+        elsewhere: Collection[str] = (),
     ) -> None:
         self._store = store
         self._partitions = partitions
         self._dispatch = dispatch
-        self._held = held
+        self.held = held
+        self._elsewhere = elsewhere
         self._seen: set[str] = set()
-
-    async def inbox(self) -> list[Envelope]:
-        """All stored messages, for the queue."""
-        envelopes: list[Envelope] = []
-        after = ""
-        while page := await self._store.inbox(self._partitions, after, _PAGE):
-            envelopes.extend(
-                Envelope(
-                    stored.instance_id, decode_message(stored.body), Origin.INSTANCE, message_id=stored.message_id, stored=True
-                )
-                for stored in page
-            )
-            after = page[-1].message_id
-        return envelopes
 
     def hydrated(self, instance_id: str, works: Sequence[DispatchActivity]) -> None:
         """An instance was loaded before its page came up."""
         if instance_id not in self._seen:
             self._seen.add(instance_id)
             for work in works:
-                if activity_key(work) not in self._held:
+                if activity_key(work) not in self.held and activity_id(work) not in self._elsewhere:
                     self._dispatch(work)
 
     async def activities(self) -> None:

@@ -44,6 +44,11 @@ class Sessions:
         """Estimated memory."""
         return self._bytes
 
+    @property
+    def ids(self) -> list[str]:
+        """The instances in memory."""
+        return list(self._sessions)
+
     def get(self, instance_id: str) -> Session | None:
         """The session, if it is hot."""
         return self._sessions.get(instance_id)

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
+
+Role = Literal["all", "worker", "owner", "http"]
+"""What one engine of a shared hub does: everything; only activities that others offer; only orchestrations and entities, while
+all activities go to workers; or only what clients ask for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,10 @@ class EngineSettings:
     """How long a cancelled process activity may take before it is killed."""
     blocked_after: timedelta = timedelta(seconds=1)
     """An orchestrator that keeps a turn for longer is reported with its stack."""
+    role: Role = "all"
+    """Anything but ``all`` needs a store that engines can share."""
+    lease_duration: timedelta = timedelta(seconds=10)
+    """How long an engine of a shared hub may be silent before others take over what it owns and runs."""
     passive: bool = False
     """Only record what clients send. Code, activities, timers and stored messages are left to a later engine."""
     max_retry_delay: timedelta = timedelta(seconds=5)

@@ -1,6 +1,7 @@
 """Callers who wait for an instance to end. No polling: the end of the instance wakes them."""
 
 import asyncio
+from collections.abc import Iterable
 
 from perdure.store.contract import InstanceRecord
 
@@ -34,11 +35,15 @@ class Waiters:
             if not future.done():
                 future.set_result(record)
 
-    def look_again(self) -> None:
-        """A commit had an unknown outcome: whoever waits may wait for what has happened, or for what never will."""
-        waiting, self._waiting = self._waiting, {}
-        for futures in waiting.values():
-            for future in futures:
+    @property
+    def instance_ids(self) -> list[str]:
+        """Whose end somebody waits for."""
+        return list(self._waiting)
+
+    def look_again(self, instance_ids: Iterable[str]) -> None:
+        """News of these may have been missed: whoever waits may wait for what has happened, or for what never will."""
+        for instance_id in instance_ids:
+            for future in self._waiting.pop(instance_id, ()):
                 if not future.done():
                     future.set_result(None)
 

@@ -28,6 +28,10 @@ class LoggingHooks(EngineHooks):
             name,
         )
 
+    def start_refused(self, instance_id: str, name: str, error: str) -> None:
+        """A warning: whoever started it has gone on."""
+        _log.warning("orchestration %s (%s) was not started: %s", instance_id, name, error)
+
     def entity_operation_lost(self, instance_id: str, operation: str, error: str, traceback: str | None) -> None:
         """A warning: the sender doesn't wait, so nobody else will hear of it."""
         _log.warning("operation %s, signaled to entity %s, failed and was undone: %s", operation, instance_id, traceback or error)

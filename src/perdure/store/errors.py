@@ -37,3 +37,21 @@ class StoreUrlError(StoreError):
     """The store URL can't be understood, or names a store whose driver isn't installed."""
 
     code = "PD3005"
+
+
+class UnusableConnectionError(StoreError):
+    """A connection was handed over that can't take the hub's writes: another kind, another database, or not in a transaction."""
+
+    code = "PD3006"
+
+
+class TransactionsUnsupportedError(StoreError):
+    """This store has no transactions that users could take part in, or the driver for them isn't installed."""
+
+    code = "PD3007"
+
+
+class TransactionControlError(StoreError):
+    """The code of a transactional activity ends its transaction. Perdure does that: when the activity returns, or raises."""
+
+    code = "PD3008"

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -16,7 +15,6 @@ from perdure.store.contract import (
     HubInfo,
     InstanceQuery,
     InstanceRecord,
-    InstanceRow,
     Lease,
     Segment,
     StoredInstance,
@@ -24,43 +22,20 @@ from perdure.store.contract import (
     TurnRecord,
 )
 from perdure.store.errors import StoreError
-from perdure.store.refusals import lease_lost, not_open, segment_refused
+from perdure.store.memory_data import MemoryData, MemoryInstance
+from perdure.store.memory_sharing import MemorySharing, apply_activities
+from perdure.store.refusals import lease_lost, not_open, refuse_sharing, segment_refused
 from perdure.store.statuses import TERMINAL_STATUSES
 
 SCHEMA_VERSION = 1
 DEFAULT_PARTITION_COUNT = 16
 
 
-@dataclass(slots=True)
-class _Instance:
-    row: InstanceRow
-    segments: dict[int, Segment] = field(default_factory=dict[int, Segment])
-
-    def generation(self) -> list[Segment]:
-        """Segments of the current generation, in order."""
-        return [self.segments[seq] for seq in sorted(self.segments) if seq >= self.row.first_seq]
-
-    def updated_at(self) -> int:
-        """Time of the last turn."""
-        last = max(self.segments, default=-1)
-        return self.segments[last].at if last >= self.row.first_seq else self.row.created_at
-
-
-@dataclass(slots=True)
-class MemoryData:
-    """What a memory store keeps, apart from the store, so that another one can open it after a simulated crash."""
-
-    partition_count: int = 0
-    """0 until a store has opened the data for the first time."""
-    leases: dict[int, Lease] = field(default_factory=dict[int, Lease])
-    instances: dict[str, _Instance] = field(default_factory=dict[str, _Instance])
-    messages: dict[str, StoredMessage] = field(default_factory=dict[str, StoredMessage])
-
-
 class MemoryStore:
     """A task hub in this process, with the semantics of the durable stores.
 
-    Several stores may be open on one ``MemoryData``; they behave like engines that share a database.
+    Several stores may be open on one ``MemoryData``. Where all of them are ``shared``, they behave like those of engines on
+    one database.
     """
 
     def __init__(
@@ -69,12 +44,24 @@ class MemoryStore:
         *,
         clock: Clock = system_clock,
         partition_count: int = DEFAULT_PARTITION_COUNT,
+        shared: bool = False,
     ) -> None:
         self._data = MemoryData() if data is None else data
         self._clock = clock
         self._partition_count = partition_count
         self._open = False
         self._chain = CommitChain()
+        self._sharing = MemorySharing(self._opened, clock) if shared else None
+
+    @property
+    def sharing(self) -> MemorySharing | None:
+        """See ``HubStore.sharing``."""
+        return self._sharing
+
+    @property
+    def transactions(self) -> None:
+        """There is no database that a user's tables could be in."""
+        return None
 
     async def open(self) -> HubInfo:
         """Makes the hub on first use; its partition count then stays, whatever later stores ask for."""
@@ -83,11 +70,15 @@ class MemoryStore:
             data.partition_count = self._partition_count
             data.leases = {partition: Lease(partition, 0, "", 0) for partition in range(self._partition_count)}
         self._open = True
+        if self._sharing is not None:
+            data.listeners.add(self._sharing.hear)
         return HubInfo(partition_count=data.partition_count, schema_version=SCHEMA_VERSION)
 
     async def close(self) -> None:
         """Ends this store; its data stays with whoever holds it."""
         self._open = False
+        if self._sharing is not None:
+            self._data.listeners.remove(self._sharing.hear)
 
     async def now(self) -> int:
         """The injected clock's time."""
@@ -105,21 +96,11 @@ class MemoryStore:
                 taken.append(data.leases[partition])
         return taken
 
-    async def renew(self, leases: Sequence[Lease], duration: int) -> Sequence[Lease]:
-        """See ``Store.renew``."""
-        data, now = self._opened(), self._clock()
-        lost = [lease for lease in leases if not self._current(lease) or data.leases[lease.partition].expires_at <= now]
-        if lost:
-            raise lease_lost(lost)
-        renewed = [Lease(lease.partition, lease.epoch, lease.owner, now + duration) for lease in leases]
-        data.leases.update({lease.partition: lease for lease in renewed})
-        return renewed
-
     async def release(self, leases: Sequence[Lease]) -> None:
         """See ``Store.release``."""
         data = self._opened()
         for lease in leases:
-            if self._current(lease):
+            if data.current(lease):
                 # A released epoch must be refused from now on, even before somebody else takes the partition.
                 data.leases[lease.partition] = Lease(lease.partition, lease.epoch + 1, "", 0)
 
@@ -148,10 +129,10 @@ class MemoryStore:
             if (instance := known.get(instance_id)) is not None
         }
 
-    async def inbox(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[StoredMessage]:
+    async def inbox(self, partitions: Sequence[int], known: Collection[str], limit: int) -> Sequence[StoredMessage]:
         """See ``Store.inbox``."""
-        messages = self._opened().messages
-        wanted = sorted(key for key, message in messages.items() if key > after and message.partition in partitions)
+        messages, unwanted = self._opened().messages, frozenset(known)
+        wanted = sorted(key for key, message in messages.items() if key not in unwanted and message.partition in partitions)
         return [messages[key] for key in wanted[:limit]]
 
     async def with_pending(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[str]:
@@ -193,12 +174,10 @@ class MemoryStore:
             raise not_open("The memory store")
         return self._data
 
-    def _current(self, lease: Lease) -> bool:
-        held = self._data.leases.get(lease.partition)
-        return held is not None and held.epoch == lease.epoch
-
     def _apply(self, commit: Commit) -> None:
-        lost = [lease for lease in commit.leases if not self._current(lease)]
+        if self._sharing is None:
+            refuse_sharing(commit, "The memory store, which isn't shared,")
+        lost = [lease for lease in commit.leases if not self._data.current(lease)]
         if lost:
             raise lease_lost(lost)
         # Turns go to drafts first: a commit that is refused half-way must leave nothing behind.
@@ -216,23 +195,25 @@ class MemoryStore:
                 self._data.instances.pop(instance_id, None)
             else:
                 self._data.instances[instance_id] = instance
-        self._apply_messages(commit, purged)
+        now = self._clock()
+        self._apply_messages(commit, purged, now)
+        apply_activities(self._data, commit, now)
 
-    def _apply_messages(self, commit: Commit, purged: set[str]) -> None:
-        messages = self._data.messages
+    def _apply_messages(self, commit: Commit, purged: set[str], now: int) -> None:
+        data = self._data
         if purged:
-            for key in [key for key, message in messages.items() if message.instance_id in purged]:
-                del messages[key]
+            for key in [key for key, message in data.messages.items() if message.instance_id in purged]:
+                data.remove_message(key)
         for message in commit.outbox:
-            messages.setdefault(message.message_id, message)
+            data.add_message(message, now)
         for key in commit.consumed:
-            messages.pop(key, None)
+            data.remove_message(key)
 
 
 class _Draft:
     """An instance while the turns of one commit are applied to it. Whether it is sound, only the end shows."""
 
-    def __init__(self, known: _Instance | None) -> None:
+    def __init__(self, known: MemoryInstance | None) -> None:
         self._row = None if known is None else known.row
         self._segments = {} if known is None else dict(known.segments)
         self._number_taken = False
@@ -254,13 +235,13 @@ class _Draft:
             self._number_taken |= turn.segment.seq in self._segments
             self._segments[turn.segment.seq] = turn.segment
 
-    def finish(self, instance_id: str) -> _Instance | None:
+    def finish(self, instance_id: str) -> MemoryInstance | None:
         if self._number_taken or (self._row is None and self._segments):
             raise segment_refused(f"instance '{instance_id}'")
-        return None if self._row is None else _Instance(self._row, self._segments)
+        return None if self._row is None else MemoryInstance(self._row, self._segments)
 
 
-def _record(instance: _Instance, with_payloads: bool) -> InstanceRecord:
+def _record(instance: MemoryInstance, with_payloads: bool) -> InstanceRecord:
     segments = instance.generation()
     updated_at = instance.updated_at()
     if not (with_payloads and segments):
@@ -268,7 +249,7 @@ def _record(instance: _Instance, with_payloads: bool) -> InstanceRecord:
     return InstanceRecord(instance.row, updated_at, segments[0], segments[-1])
 
 
-def _matches(query: InstanceQuery, instance: _Instance) -> bool:
+def _matches(query: InstanceQuery, instance: MemoryInstance) -> bool:
     row = instance.row
     return (
         row.instance_id > query.after

@@ -8,12 +8,16 @@ from perdure.store.errors import StoreUrlError
 
 if TYPE_CHECKING:
     from perdure.store.memory import MemoryStore
+    from perdure.store.postgres import PostgresStore
     from perdure.store.sqlite import SqliteStore
 
-_FORMS = "Use memory://, sqlite:///relative/path.db, sqlite:////absolute/path.db, or a plain path that ends in .db."
+_FORMS = (
+    "Use memory://, sqlite:///relative/path.db, sqlite:////absolute/path.db, a plain path that ends in .db, or "
+    "postgresql://user:password@host:port/database?schema=perdure."
+)
 
 
-def open_store(url: str) -> "MemoryStore | SqliteStore":
+def open_store(url: str) -> "MemoryStore | SqliteStore | PostgresStore":
     """The store that ``url`` names, constructed but not yet opened. Drivers are imported here, on use.
 
     Raises:
@@ -32,10 +36,13 @@ def open_store(url: str) -> "MemoryStore | SqliteStore":
         case "sqlite" if rest.startswith("/") and len(rest) > 1 and "?" not in rest and "#" not in rest:
             # As elsewhere: what follows the third slash is the path, so a fourth one makes it absolute.
             return _sqlite(unquote(rest[1:]))
+        case "postgresql" | "postgres":
+            return _postgres(url)
         case "memory" | "sqlite":
             raise StoreUrlError(f"The store URL '{url}' has a part that {scheme} stores don't have, or lacks one. {_FORMS}")
         case _:
-            raise StoreUrlError(f"The store URL '{url}' has the unknown scheme '{scheme}'. {_FORMS}")
+            # Not all of it: it may hold a password.
+            raise StoreUrlError(f"The store URL has the unknown scheme '{scheme}'. {_FORMS}")
 
 
 def _sqlite(path: str) -> "SqliteStore":
@@ -47,3 +54,14 @@ def _sqlite(path: str) -> "SqliteStore":
             "fcntl modules (Linux, macOS); use another store on this machine."
         ) from error
     return SqliteStore(Path(path))
+
+
+def _postgres(url: str) -> "PostgresStore":
+    try:
+        from perdure.store.postgres import PostgresStore
+    except ImportError as error:
+        # Not the URL itself: it may hold a password.
+        raise StoreUrlError(
+            f"The PostgreSQL store can't be loaded here: {error}. It needs the driver asyncpg: pip install 'perdure[postgres]'."
+        ) from error
+    return PostgresStore(url)

@@ -9,24 +9,31 @@ Growing ``n`` until a scenario passes untouched covers every crash point without
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from perdure.core.effects import CommitReceipt
 from perdure.store.chain import CommitChain
 from perdure.store.contract import (
+    Backlog,
+    Beat,
+    Claim,
     Commit,
     HubInfo,
+    HubStore,
     InstanceQuery,
     InstanceRecord,
     Lease,
+    Member,
+    OfferedActivity,
     Segment,
+    Sharing,
     StoredInstance,
     StoredMessage,
+    Transactions,
 )
 from perdure.store.errors import LeaseLostError, StoreError, StoreUnavailableError
-from perdure.testing.store_suite import HubStore
 
 T = TypeVar("T")
 When = Literal["before", "after", "hang"]
@@ -137,6 +144,37 @@ class _FaultyChain(CommitChain):
         self.check()
 
 
+class _Faults:
+    """What the plan wants, done to one call after the other."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.hanging = asyncio.Event()
+        self.let_go = asyncio.Event()
+        self._plan = plan
+
+    async def call(
+        self, method: str, call: Callable[[], Awaitable[T]], lease_lost: Callable[[], Awaitable[None]] | None = None
+    ) -> T:
+        """What ``call`` gives, unless it fails; ``lease_lost`` does what remains to be done where a lease was lost."""
+        fault = self._plan.fault(method)
+        if fault is not None:
+            await self.hang(fault)
+            if fault.error is LeaseLostError and lease_lost is not None:
+                await lease_lost()
+            if fault.when == "before":
+                raise fault.raised(method)
+        result = await call()
+        if fault is not None and fault.when == "after":
+            raise fault.raised(method)
+        return result
+
+    async def hang(self, fault: Fault) -> None:
+        """Waits, where the fault is that."""
+        if fault.when == "hang":
+            self.hanging.set()
+            await self.let_go.wait()
+
+
 class FaultyStore:
     """``inner`` with the faults of ``plan``, and every other promise of the contract kept.
 
@@ -147,19 +185,30 @@ class FaultyStore:
     def __init__(self, inner: HubStore, plan: Plan) -> None:
         self._inner = inner
         self._plan = plan
-        self._hanging = asyncio.Event()
-        self._let_go = asyncio.Event()
+        self._faults = _Faults(plan)
+        self._call = self._faults.call
+        self._sharing = None if inner.sharing is None else _FaultySharing(inner.sharing, self._faults)
         self._chain = _FaultyChain()
         # Held from a commit's call until it enters the inner store. Waiters get it in the order in which they came.
         self._entrance = asyncio.Lock()
 
     async def hanging(self) -> None:
         """Returns once a call hangs."""
-        await self._hanging.wait()
+        await self._faults.hanging.wait()
 
     def let_go(self) -> None:
         """Lets the hanging calls go on, and later ones not hang at all."""
-        self._let_go.set()
+        self._faults.let_go.set()
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """See ``HubStore.sharing``; its calls fail by the same plan."""
+        return self._sharing
+
+    @property
+    def transactions(self) -> Transactions | None:
+        """See ``HubStore.transactions``. They belong to users, so the plan doesn't reach them."""
+        return self._inner.transactions
 
     async def open(self) -> HubInfo:
         """See ``Store.open``."""
@@ -176,10 +225,6 @@ class FaultyStore:
     async def acquire(self, owner: str, partitions: Sequence[int], duration: int) -> Sequence[Lease]:
         """See ``Store.acquire``."""
         return await self._call("acquire", lambda: self._inner.acquire(owner, partitions, duration))
-
-    async def renew(self, leases: Sequence[Lease], duration: int) -> Sequence[Lease]:
-        """See ``Store.renew``."""
-        return await self._call("renew", lambda: self._inner.renew(leases, duration))
 
     async def release(self, leases: Sequence[Lease]) -> None:
         """See ``Store.release``."""
@@ -214,9 +259,9 @@ class FaultyStore:
         """See ``Store.load``."""
         return await self._call("load", lambda: self._inner.load(instance_ids))
 
-    async def inbox(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[StoredMessage]:
+    async def inbox(self, partitions: Sequence[int], known: Collection[str], limit: int) -> Sequence[StoredMessage]:
         """See ``Store.inbox``."""
-        return await self._call("inbox", lambda: self._inner.inbox(partitions, after, limit))
+        return await self._call("inbox", lambda: self._inner.inbox(partitions, known, limit))
 
     async def with_pending(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[str]:
         """See ``Store.with_pending``."""
@@ -242,29 +287,57 @@ class FaultyStore:
         """See ``Queries.history``."""
         return await self._call("history", lambda: self._inner.history(instance_id))
 
-    async def _call(self, method: str, call: Callable[[], Awaitable[T]]) -> T:
-        fault = self._plan.fault(method)
-        if fault is not None:
-            await self._hang(fault)
-            if fault.when == "before":
-                raise fault.raised(method)
-        result = await call()
-        if fault is not None and fault.when == "after":
-            raise fault.raised(method)
-        return result
-
     async def _enter(self, fault: Fault | None, chain: _FaultyChain) -> None:
         try:
             async with self._entrance:
                 if fault is not None:
-                    await self._hang(fault)
+                    await self._faults.hang(fault)
         except asyncio.CancelledError:
             # This commit will never be written, so those behind it must not be either.
             chain.broken = True
             chain.raised.set()
             raise
 
-    async def _hang(self, fault: Fault) -> None:
-        if fault.when == "hang":
-            self._hanging.set()
-            await self._let_go.wait()
+
+class _FaultySharing:
+    """``inner`` with the faults of a store."""
+
+    def __init__(self, inner: Sharing, faults: _Faults) -> None:
+        self._inner = inner
+        self._call = faults.call
+
+    async def beat(self, member: Member, leases: Sequence[Lease], claims: Sequence[Claim], duration: int) -> Beat:
+        """See ``Sharing.beat``."""
+
+        async def lease_lost() -> None:
+            await self._inner.beat(member, [], [], duration)  # the member lives all the same
+
+        return await self._call("beat", lambda: self._inner.beat(member, leases, claims, duration), lease_lost)
+
+    async def leave(self, owner: str) -> None:
+        """See ``Sharing.leave``."""
+        await self._call("leave", lambda: self._inner.leave(owner))
+
+    async def claim(self, owner: str, names: Sequence[str], limit: int, duration: int) -> Sequence[tuple[Claim, OfferedActivity]]:
+        """See ``Sharing.claim``."""
+        return await self._call("claim", lambda: self._inner.claim(owner, names, limit, duration))
+
+    async def offered(self, partitions: Sequence[int]) -> Collection[str]:
+        """See ``Sharing.offered``."""
+        return await self._call("offered", lambda: self._inner.offered(partitions))
+
+    async def still_stored(self, message_ids: Sequence[str]) -> Collection[str]:
+        """See ``Sharing.still_stored``."""
+        return await self._call("still_stored", lambda: self._inner.still_stored(message_ids))
+
+    async def backlog(self) -> Backlog:
+        """See ``Sharing.backlog``."""
+        return await self._call("backlog", self._inner.backlog)
+
+    def listen(self, heard: Callable[[str | None], None]) -> None:
+        """See ``Sharing.listen``."""
+        self._inner.listen(heard)
+
+    async def nudge(self, text: str) -> None:
+        """See ``Sharing.nudge``."""
+        await self._call("nudge", lambda: self._inner.nudge(text))

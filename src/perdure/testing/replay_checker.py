@@ -1,6 +1,6 @@
 """A store that doesn't believe the engine: what was stored must add up to what the engine has in memory, commit by commit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from perdure.core.codec import decode_segment
@@ -15,8 +15,10 @@ from perdure.store.contract import (
     InstanceRecord,
     Lease,
     Segment,
+    Sharing,
     StoredInstance,
     StoredMessage,
+    Transactions,
 )
 
 LiveState = Callable[[str], InstanceState | EntityStateSaved | None]
@@ -42,6 +44,16 @@ class ReplayChecker:
         self.checked = 0
         """How many instances were compared, so that a test can see that it tests something."""
         self.mismatches: list[ReplayMismatchError] = []
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """See ``HubStore.sharing``."""
+        return self._inner.sharing
+
+    @property
+    def transactions(self) -> Transactions | None:
+        """See ``HubStore.transactions``."""
+        return self._inner.transactions
 
     def watch(self, live: LiveState) -> None:
         """Compares with what ``live`` gives for an instance id from now on."""
@@ -128,10 +140,6 @@ class ReplayChecker:
         """See ``Store.acquire``."""
         return await self._inner.acquire(owner, partitions, duration)
 
-    async def renew(self, leases: Sequence[Lease], duration: int) -> Sequence[Lease]:
-        """See ``Store.renew``."""
-        return await self._inner.renew(leases, duration)
-
     async def release(self, leases: Sequence[Lease]) -> None:
         """See ``Store.release``."""
         await self._inner.release(leases)
@@ -140,9 +148,9 @@ class ReplayChecker:
         """See ``Store.load``."""
         return await self._inner.load(instance_ids)
 
-    async def inbox(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[StoredMessage]:
+    async def inbox(self, partitions: Sequence[int], known: Collection[str], limit: int) -> Sequence[StoredMessage]:
         """See ``Store.inbox``."""
-        return await self._inner.inbox(partitions, after, limit)
+        return await self._inner.inbox(partitions, known, limit)
 
     async def with_pending(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[str]:
         """See ``Store.with_pending``."""

@@ -2,6 +2,15 @@
 
 from perdure.engine.activities.context import ActivityContext, CancellationToken, activity_context
 from perdure.engine.activities.executor import ActivityExecutor
-from perdure.engine.activities.job import ActivityOutcome
+from perdure.engine.activities.job import ActivityOutcome, Settlement
+from perdure.engine.activities.transactional import Settling
 
-__all__ = ["ActivityContext", "ActivityExecutor", "ActivityOutcome", "CancellationToken", "activity_context"]
+__all__ = [
+    "ActivityContext",
+    "ActivityExecutor",
+    "ActivityOutcome",
+    "CancellationToken",
+    "Settlement",
+    "Settling",
+    "activity_context",
+]

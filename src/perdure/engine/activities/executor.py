@@ -19,6 +19,7 @@ from perdure.engine.activities.job import ActivityOutcome, Job, Phase
 from perdure.engine.activities.lane import Lane
 from perdure.engine.activities.tasks import TaskPool
 from perdure.engine.activities.threads import ThreadPool
+from perdure.engine.activities.transactional import Settling, TransactionalRunner, no_transactions
 
 _NAMES_SHOWN = 20
 _MARGIN = 5.0
@@ -47,8 +48,12 @@ class ActivityExecutor:
         max_threads: int,
         max_processes: int,
         kill_grace: timedelta,
+        settling: Settling | None = None,
     ) -> None:
-        """``on_outcomes`` is called on the loop thread, never from within a method, with all outcomes that are ready at once."""
+        """``on_outcomes`` is called on the loop thread, never from within a method, with all outcomes that are ready at once.
+
+        ``settling`` is what transactional activities need.
+        """
         self._functions = functions
         self._converter = converter
         self._on_outcomes = on_outcomes
@@ -56,6 +61,8 @@ class ActivityExecutor:
         self._max_threads = max_threads
         self._max_processes = max_processes
         self._kill_grace = kill_grace.total_seconds()
+        self._settling = settling
+        self._transactional = None if settling is None else TransactionalRunner(settling)
         self._loop: AbstractEventLoop
         self._activities: Mapping[str, ActivityFunction] = {}
         self._lanes: dict[Pool, Lane] = {}
@@ -76,12 +83,12 @@ class ActivityExecutor:
 
     def start(self, loop: AbstractEventLoop) -> None:
         """Makes it ready to dispatch on ``loop``. Activities see the context variables that are set here."""
-        grace, converter = self._kill_grace, self._converter
+        grace, converter, runner = self._kill_grace, self._converter, self._transactional
         self._loop = loop
         self._activities = self._functions.activities
         self._lanes = {
-            "loop": Lane(TaskPool(loop, converter, grace, self._max_concurrent, self._hand_back)),
-            "thread": Lane(ThreadPool(loop, converter, self._max_threads, self._done, self._report)),
+            "loop": Lane(TaskPool(loop, converter, grace, self._max_concurrent, self._hand_back, runner)),
+            "thread": Lane(ThreadPool(loop, converter, self._max_threads, self._done, self._report, runner)),
         }
 
     @property
@@ -93,6 +100,34 @@ class ActivityExecutor:
     def running(self) -> int:
         """How many activities have a slot."""
         return self._running
+
+    def crowded(self, name: str) -> bool:
+        """Whether an activity would wait here for longer than it takes to run as many as its pool can."""
+        function = self._activities.get(name.casefold())
+        lane = self._lanes.get(function.pool) if function is not None else None
+        return lane is not None and len(lane.backlog) >= lane.pool.capacity
+
+    def rooms(self) -> list[tuple[list[str], int]]:
+        """How many more activities can run at once: the case-folded names of a pool's activities, and its free slots."""
+        by_pool: dict[Pool, list[str]] = {}
+        for name, function in self._activities.items():
+            by_pool.setdefault(function.pool, []).append(name)
+        spare = self._max_concurrent - self._running
+        rooms: list[tuple[list[str], int]] = []
+        for pool, names in by_pool.items():
+            lane = self._lanes.get(pool)
+            capacity = lane.pool.capacity if lane is not None else self._max_processes
+            free = min(spare, capacity - (lane.running + len(lane.backlog) if lane is not None else 0))
+            if free > 0:
+                rooms.append((names, free))
+        return rooms
+
+    @property
+    def capacity(self) -> int:
+        """How many of the registered activities can run at once."""
+        pools = {function.pool for function in self._activities.values()}
+        sizes = {"loop": self._max_concurrent, "thread": self._max_threads, "process": self._max_processes}
+        return min(self._max_concurrent, sum(sizes[pool] for pool in pools))
 
     def dispatch(self, work: DispatchActivity) -> None:
         """Sees to it that the activity runs, once however often it is dispatched before its outcome is reported.
@@ -108,6 +143,9 @@ class ActivityExecutor:
         function = self._activities.get(work.name.casefold())
         if function is None:
             self._refuse(work, self._not_registered(work.name))
+            return
+        if function.transactional and self._transactional is None:
+            self._refuse(work, no_transactions(function.name))
             return
         if function.pool == "process":
             problem = check_importable(function)
@@ -138,13 +176,38 @@ class ActivityExecutor:
         for key in [key for key in self._refused if key[0] == instance_id]:
             del self._refused[key]
         for job in self._live.pop(instance_id, {}).values():
-            job.wanted = False
-            lane = self._lanes[job.function.pool]
+            self._drop(job)
+
+    def cancel(self, key: tuple[str, str, int, int]) -> None:
+        """Like ``cancel_instance``, but for one activity: ``(instance_id, execution_id, generation, task_id)``."""
+        self._refused.pop(key, None)
+        job = self._live.get(key[0], {}).get(key[1:])
+        if job is not None:
+            self._forget(job.work)
+            self._drop(job)
+
+    def void(self, chosen: Callable[[DispatchActivity], bool]) -> None:
+        """Undoes the ``chosen`` transactional activities, whose partitions may be somebody else's by now.
+
+        One that is being committed goes on, and the store decides. It keeps nobody from dispatching the activity again.
+        """
+        for job in [job for tasks in self._live.values() for job in tasks.values()]:
+            if job.function.transactional and chosen(job.work):
+                self._forget(job.work)
+                self._drop(job)
+
+    def hand_over(self, chosen: Callable[[DispatchActivity], bool]) -> tuple[list[DispatchActivity], list[DispatchActivity]]:
+        """The activities that are ``chosen``: those that wait, which are dropped here, and those that go on running."""
+        waiting: list[DispatchActivity] = []
+        running: list[DispatchActivity] = []
+        for job in [job for tasks in self._live.values() for job in tasks.values() if chosen(job.work)]:
             if job.phase is Phase.QUEUED:
-                self._queued -= 1
-                lane.cancel(job)
+                waiting.append(job.work)
+                self._forget(job.work)
+                self._drop(job)
             else:
-                lane.pool.stop(job)
+                running.append(job.work)
+        return waiting, running
 
     async def close(self, grace: timedelta) -> None:
         """Drops what is queued, lets what runs finish within ``grace``, then stops it. Afterwards no outcome is reported.
@@ -228,6 +291,7 @@ class ActivityExecutor:
         self._draining = False
         outcomes = list(self._refused.values())
         self._refused.clear()
+        settled: list[Job] = []
         done, lanes = self._done, self._lanes
         # What comes in from now on has caused another call.
         for _ in range(len(done)):
@@ -236,7 +300,11 @@ class ActivityExecutor:
                 continue
             self._running -= 1
             lanes[job.function.pool].release(job)
-            if job.wanted:
+            if job.settlement is not None:
+                settled.append(job)
+                if job.wanted:
+                    self._forget(job.work)
+            elif job.wanted:
                 work = job.work
                 self._forget(work)
                 if job.expired:
@@ -248,6 +316,18 @@ class ActivityExecutor:
             _resolve(self._idle)
         if outcomes:
             self._on_outcomes(outcomes)
+        for job in settled:
+            if self._settling is not None and job.settlement is not None:
+                self._settling.settled(job.work, job.settlement)
+
+    def _drop(self, job: Job) -> None:
+        job.wanted = False
+        lane = self._lanes[job.function.pool]
+        if job.phase is Phase.QUEUED:
+            self._queued -= 1
+            lane.cancel(job)
+        else:
+            lane.pool.stop(job)
 
     def _forget(self, work: DispatchActivity) -> None:
         tasks = self._live[work.instance_id]

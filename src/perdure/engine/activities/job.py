@@ -9,6 +9,7 @@ from perdure.core.effects import DispatchActivity
 from perdure.core.failures import FailureDetails, failure_from_exception
 from perdure.core.functions import ActivityFunction
 from perdure.engine.activities.context import ActivityContext
+from perdure.store.errors import StoreUnavailableError
 
 
 class ActivityOutcome(msgspec.Struct, frozen=True):
@@ -17,6 +18,15 @@ class ActivityOutcome(msgspec.Struct, frozen=True):
     work: DispatchActivity
     result: str | None = None
     failure: FailureDetails | None = None
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """How the commit of a transactional activity ended, if not with a failure of the user's: by default it is durable."""
+
+    refused: bool = False
+    """It was undone, since the activity wasn't this engine's to run any more."""
+    unknown: StoreUnavailableError | None = None
+    """Whether it is durable isn't known, because of this."""
 
 
 class Phase(IntEnum):
@@ -31,8 +41,8 @@ class Phase(IntEnum):
 class Job(msgspec.Struct, eq=False):
     """A dispatched activity: what to run, how far it is, and what came out.
 
-    ``result``, ``failure`` and ``started`` are written by whoever runs it, before it is handed back; the rest belongs to the loop
-    thread.
+    ``result``, ``failure``, ``started``, ``committing`` and ``settlement`` are written by whoever runs it, before it is handed
+    back; the rest belongs to the loop thread.
     """
 
     work: DispatchActivity
@@ -49,12 +59,16 @@ class Job(msgspec.Struct, eq=False):
     failure: FailureDetails | None = None
     started: float | None = None
     """``time.monotonic()`` when user code began; ``None`` while it hasn't."""
+    committing: bool = False
+    """Its transaction is being committed: it was claimed for that, and can't be stopped any more."""
+    settlement: Settlement | None = None
+    """How that ended; there is no other outcome then."""
     task: Task[None] | None = None
     timer: TimerHandle | None = None
     _claim: list[bool] = msgspec.field(default_factory=lambda: [True])
 
     def claim(self) -> bool:
-        """Whether the caller is the first to decide how the job ends: its thread by finishing it, or the loop by giving it up."""
+        """Whether the caller is the first to decide how it ends: whoever runs it by finishing it, or the loop by giving it up."""
         try:
             # Atomic, unlike testing and setting a flag.
             return self._claim.pop()

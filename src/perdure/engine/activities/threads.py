@@ -15,6 +15,7 @@ from perdure.core.failures import FailureDetails
 from perdure.engine.activities.context import current
 from perdure.engine.activities.invoke import invoke
 from perdure.engine.activities.job import Job, describe
+from perdure.engine.activities.transactional import TransactionalRunner
 
 logger = logging.getLogger("perdure.activities")
 
@@ -37,6 +38,7 @@ class ThreadPool:
         size: int,
         done: deque[Job],
         report: Callable[[], None],
+        transactional: TransactionalRunner | None = None,
     ) -> None:
         """Jobs are handed back through ``done``; ``report`` makes the loop look at it, from any thread."""
         self._loop = loop
@@ -46,6 +48,7 @@ class ThreadPool:
         """Lost threads are replaced as long as they are no more than ``size``; those beyond that are missing."""
         self._done = done
         self._report = report
+        self._transactional = transactional
         self._context = copy_context()
         self._jobs: deque[Job] = deque()
         self._calls: SimpleQueue[bool] = SimpleQueue()
@@ -72,15 +75,10 @@ class ThreadPool:
             self._wake()
 
     def stop(self, job: Job) -> None:
-        """Sets the job's token and gives it up, unless it has just finished."""
+        """Sets the job's token and gives it up, unless it has just finished, or is being committed."""
         job.context.cancellation.cancel()
-        if not job.claim():
-            return
-        with self._lock:
-            self._hands -= 1
-        self._count_lost(1)
-        self._done.append(job)
-        self._report()
+        if job.claim():
+            self._give_up(job)
 
     def release(self, job: Job) -> None:
         """Says that the executor has taken the job back."""
@@ -107,8 +105,11 @@ class ThreadPool:
             # The thread has come to it a moment after it was submitted.
             job.timer = self._loop.call_later(left, self._expire, job)
             return
+        job.context.cancellation.cancel()
+        if not job.claim():
+            return
         job.expired = True
-        self.stop(job)
+        self._give_up(job)
         logger.warning(
             "%s ran longer than its timeout of %s; its thread can't be stopped and was replaced (%d such threads now)%s",
             describe(job),
@@ -118,6 +119,13 @@ class ThreadPool:
             if self._lost > self._size
             else "",
         )
+
+    def _give_up(self, job: Job) -> None:
+        with self._lock:
+            self._hands -= 1
+        self._count_lost(1)
+        self._done.append(job)
+        self._report()
 
     def _wake(self) -> None:
         self._waking = True
@@ -170,7 +178,7 @@ class ThreadPool:
             if not job.context.cancellation.is_cancelled:
                 job.started = monotonic()
                 result, failure = self._context.copy().run(self._run, job)
-            if not job.claim():
+            if not (job.committing or job.claim()):
                 return True
             job.result = result
             job.failure = failure
@@ -184,6 +192,8 @@ class ThreadPool:
         current.set(job.context)
         function = job.function
         converter = self._converter if function.converter is None else function.converter(self._converter)
+        if function.transactional and self._transactional is not None:
+            return self._transactional.run(job, converter)
         return invoke(converter, function.name, function.call, function.takes_input, function.input_type, job.work.input)
 
     def _leave(self, thread: threading.Thread, lost: bool) -> None:

@@ -1,7 +1,7 @@
 """A commit as SQLite takes it: folded and encoded by the caller, written as one statement by the writer thread."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import cast
 
@@ -9,7 +9,8 @@ import msgspec
 
 from perdure.core.errors import EngineInvariantError
 from perdure.store.contract import Commit, InstanceRow, Lease, Segment, StoredMessage, TurnRecord
-from perdure.store.refusals import lease_lost
+from perdure.store.folding import FoldedTurns
+from perdure.store.refusals import lease_lost, refuse_sharing
 from perdure.store.sqlite.leases import stale_leases
 
 _STALE = "stale epoch"
@@ -40,15 +41,16 @@ def encode(commit: Commit) -> Write:
     All that needs Python's interpreter lock happens here, in the caller's thread, which has it anyway.
 
     Raises:
-        EngineInvariantError: a text that SQLite's JSON would cut short.
+        EngineInvariantError: a text that SQLite's JSON would cut short, or something that only a shared hub has.
     """
+    refuse_sharing(commit, "The SQLite store")
     leases = _json([(lease.partition, lease.epoch) for lease in commit.leases])
     payload = _Payload()
     if not commit.outbox and not commit.consumed and all(_appends_only(turn) for turn in commit.turns):
         segments = _json([payload.segment(turn.instance_id, turn.segment) for turn in commit.turns if turn.segment is not None])
         if commit.turns:
             return _append(commit.leases, (segments, payload.joined(), leases))
-    folded = _Folded(commit.turns)
+    folded = FoldedTurns(commit.turns)
     parameters = (
         leases,
         _json(list(folded.deleted)),
@@ -82,42 +84,6 @@ def _apply(leases: Sequence[Lease], parameters: tuple[str | bytes, ...]) -> Writ
             raise
 
     return write
-
-
-class _Folded:
-    """The net effect of turns that apply in order, per instance: what to remove first, then what to write."""
-
-    def __init__(self, turns: Iterable[TurnRecord]) -> None:
-        # Dicts where sets would do: their order is that of the turns, so the same commit always writes the same bytes.
-        self.deleted: dict[str, None] = {}
-        self.purged: dict[str, None] = {}
-        self.reset: dict[str, None] = {}
-        self.rows: dict[str, InstanceRow] = {}
-        self.changes: dict[str, InstanceRow] = {}
-        """Rows of which only a part can have changed: written after the others."""
-        self.segments: dict[str, list[Segment]] = {}
-        for turn in turns:
-            self._add(turn)
-
-    def _add(self, turn: TurnRecord) -> None:
-        key = turn.instance_id
-        if turn.delete:
-            self.purged[key] = None
-        if turn.delete or turn.vacate:
-            self.deleted[key] = None
-            self.rows.pop(key, None)
-            self.changes.pop(key, None)
-        if turn.reset:
-            self.reset[key] = None
-        if turn.delete or turn.vacate or turn.reset:
-            self.segments.pop(key, None)
-        if turn.row is not None and turn.continues:
-            self.changes[key] = turn.row
-        elif turn.row is not None:
-            self.rows[key] = turn.row
-            self.changes.pop(key, None)
-        if turn.segment is not None:
-            self.segments.setdefault(key, []).append(turn.segment)
 
 
 class _Payload:

@@ -14,15 +14,20 @@ def connect_writer(database: Path) -> sqlite3.Connection:
     connection = _connect(database)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
+        prepare_writer(connection)
         connection.execute("PRAGMA cache_size = -32000")
         connection.execute("PRAGMA temp_store = MEMORY")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def prepare_writer(connection: sqlite3.Connection) -> None:
+    """Sees to it that commits are on disk when they return, and that they keep the write-ahead log short."""
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
 
 
 def connect_reader(database: Path) -> sqlite3.Connection:

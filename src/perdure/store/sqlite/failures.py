@@ -6,6 +6,7 @@ from pathlib import Path
 from perdure.core.errors import PerdureError
 from perdure.store.errors import StoreError, StoreUnavailableError
 from perdure.store.refusals import segment_refused
+from perdure.store.sqlite.gate import LONGEST_TRANSACTION_SECONDS
 
 
 def translate(error: sqlite3.Error, database: Path) -> PerdureError:
@@ -33,4 +34,12 @@ def translate(error: sqlite3.Error, database: Path) -> PerdureError:
     return StoreUnavailableError(
         f"The SQLite database '{database}' can't be used now: {error}. Check free disk space, permissions, and that no other "
         "program keeps it locked."
+    )
+
+
+def held_too_long(database: Path) -> StoreUnavailableError:
+    """Somebody waited in vain for a transactional activity."""
+    return StoreUnavailableError(
+        f"The SQLite database '{database}' has been kept for {LONGEST_TRANSACTION_SECONDS:g} s by the transaction of an "
+        "activity, and SQLite has one writer. Do what takes long in another activity."
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from perdure.store.refusals import not_open
-from perdure.store.sqlite.failures import translate
+from perdure.store.sqlite.failures import held_too_long, translate
+from perdure.store.sqlite.gate import LONGEST_TRANSACTION_SECONDS, WriterGate
 from perdure.store.sqlite.thread import OrderedThread
 
 T = TypeVar("T")
@@ -16,8 +17,10 @@ T = TypeVar("T")
 class Lane:
     """Runs work on one connection, in call order, and raises only errors of the contract."""
 
-    def __init__(self, name: str, database: Path) -> None:
+    def __init__(self, name: str, database: Path, gate: WriterGate | None = None) -> None:
+        """``gate``: what all work has to pass, one at a time."""
         self._database = database
+        self._gate = gate
         self._thread = OrderedThread(f"perdure-sqlite-{name} {database.name}")
         self._connection: sqlite3.Connection | None = None
 
@@ -38,7 +41,16 @@ class Lane:
                 raise not_open(f"The SQLite store '{self._database}'")
             return self._translated(lambda: work(connection))
 
-        return self._thread.submit(on_thread)
+        def in_turn() -> T:
+            assert self._gate is not None
+            if not self._gate.enter(LONGEST_TRANSACTION_SECONDS):
+                raise held_too_long(self._database)
+            try:
+                return on_thread()
+            finally:
+                self._gate.leave()
+
+        return self._thread.submit(on_thread if self._gate is None else in_turn)
 
     def close(self, behind: Sequence["Lane"] = ()) -> asyncio.Future[None]:
         """Finishes what is queued, then closes the connection, after those of ``behind``, and ends the thread."""

@@ -5,7 +5,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from perdure.store.contract import Lease
-from perdure.store.refusals import lease_lost
 
 
 def acquire(connection: sqlite3.Connection, owner: str, partitions: Sequence[int], expires_at: int, now: int) -> list[Lease]:
@@ -20,26 +19,6 @@ def acquire(connection: sqlite3.Connection, owner: str, partitions: Sequence[int
             ).fetchall()
             taken += [Lease(partition, epoch, owner, expires_at) for (epoch,) in found]
     return taken
-
-
-def renew(connection: sqlite3.Connection, leases: Sequence[Lease], expires_at: int, now: int) -> list[Lease]:
-    """Extends all of the leases, or none.
-
-    Raises:
-        LeaseLostError: one isn't current, or has expired.
-    """
-    with _transaction(connection):
-        lost = [
-            lease
-            for lease in leases
-            if not connection.execute(
-                "UPDATE partitions SET expires_at = ? WHERE partition = ? AND epoch = ? AND expires_at > ?",
-                (expires_at, lease.partition, lease.epoch, now),
-            ).rowcount
-        ]
-        if lost:
-            raise lease_lost(lost)
-    return [Lease(lease.partition, lease.epoch, lease.owner, expires_at) for lease in leases]
 
 
 def release(connection: sqlite3.Connection, leases: Sequence[Lease]) -> None:

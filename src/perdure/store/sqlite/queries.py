@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from perdure.store.contract import InstanceQuery, InstanceRecord, InstanceRow, Segment
+from perdure.store.prefixes import behind_prefix
 from perdure.store.sqlite.gather import INSTANCE_JSON, cut, gathered_blobs
 
 _Place = tuple[int, int, int]
@@ -57,7 +58,7 @@ def list_instances(connection: sqlite3.Connection, query: InstanceQuery) -> list
         # The range lets the index skip to the prefix; LIKE would ignore case.
         conditions += ["instance_id >= ?", "substr(instance_id, 1, length(?)) = ?"]
         parameters += [query.id_prefix] * 3
-        if (end := _behind_prefix(query.id_prefix)) is not None:
+        if (end := behind_prefix(query.id_prefix)) is not None:
             conditions.append("instance_id < ?")
             parameters.append(end)
     for column, values in (("status", query.statuses), ("name", query.names)):
@@ -130,13 +131,3 @@ def _record(
     if not with_payloads:
         return InstanceRecord(row, last[1], None, None)
     return InstanceRecord(row, last[1], Segment(first[0], first[1], first_payload), Segment(last[0], last[1], last_payload))
-
-
-def _behind_prefix(prefix: str) -> str | None:
-    """The first text greater than all that start with ``prefix``; ``None`` where there is none."""
-    for position in range(len(prefix) - 1, -1, -1):
-        code = ord(prefix[position]) + 1
-        if code <= 0x10FFFF:
-            # Surrogates can't be stored; the next character after them sorts alike.
-            return prefix[:position] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
-    return None

@@ -1,7 +1,7 @@
 """What the engine reads: hydration and recovery."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -22,7 +22,8 @@ _LOAD = f"""
 _INBOX = f"""
     SELECT json_group_array(json_array(message_id, instance_id, partition, length(body))), {gathered_blobs("body")}
     FROM (
-        SELECT * FROM messages WHERE message_id > ?2 AND partition IN (SELECT value FROM json_each(?1))
+        SELECT * FROM messages
+        WHERE partition IN (SELECT value FROM json_each(?1)) AND message_id NOT IN (SELECT value FROM json_each(?2))
         ORDER BY message_id LIMIT ?3)
 """
 _WITH_PENDING = """
@@ -57,9 +58,9 @@ def load(connection: sqlite3.Connection, instance_ids: Sequence[str]) -> dict[st
     return {row.instance_id: StoredInstance(row, segments.get(iid, [])) for iid, row in _rows.decode(rows)}
 
 
-def inbox(connection: sqlite3.Connection, partitions: Sequence[int], after: str, limit: int) -> list[StoredMessage]:
+def inbox(connection: sqlite3.Connection, partitions: Sequence[int], known: Collection[str], limit: int) -> list[StoredMessage]:
     """See ``Store.inbox``."""
-    rows, payload = connection.execute(_INBOX, (_json(partitions), after, limit)).fetchone()
+    rows, payload = connection.execute(_INBOX, (_json(partitions), _json(known), limit)).fetchone()
     found = _messages.decode(rows)
     bodies = cut(payload, (row[3] for row in found))
     return [StoredMessage(key, target, partition, body) for (key, target, partition, _), body in zip(found, bodies, strict=True)]
@@ -75,6 +76,6 @@ def due(connection: sqlite3.Connection, partitions: Sequence[int], after: tuple[
     return _due.decode(connection.execute(_DUE, (_json(partitions), *after, limit)).fetchone()[0])
 
 
-def _json(value: Sequence[str] | Sequence[int]) -> str:
-    # Any sequence will do for the contract, but not for the encoder.
+def _json(value: Collection[str] | Collection[int]) -> str:
+    # Any collection will do for the contract, but not for the encoder.
     return msgspec.json.encode(list(value)).decode()

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,14 +23,16 @@ from perdure.store.contract import (
 )
 from perdure.store.errors import StoreError, StoreUnavailableError
 from perdure.store.refusals import not_open
+from perdure.store.single_reads import SingleReads
 from perdure.store.sqlite import leases as lease_rows
 from perdure.store.sqlite import queries, reads
 from perdure.store.sqlite.commit import encode, prepare_connection
 from perdure.store.sqlite.connection import connect_reader, connect_writer
+from perdure.store.sqlite.gate import WriterGate
 from perdure.store.sqlite.lane import Lane
 from perdure.store.sqlite.lock import HubLock
 from perdure.store.sqlite.schema import migrate, require_sqlite
-from perdure.store.sqlite.single_reads import SingleReads
+from perdure.store.sqlite.transactions import SqliteTransactions
 
 DEFAULT_PARTITION_COUNT = 16
 
@@ -66,7 +68,21 @@ class SqliteStore:
         self._lock = HubLock(self._database)
         self._lanes: _Lanes | None = None
         self._chain = CommitChain()
-        self._single_reads = SingleReads(lambda: self._opened().queries)
+        self._single_reads = SingleReads(lambda ids: self._opened().queries.run(partial(queries.get_many, instance_ids=ids)))
+        self._gate = WriterGate()
+        self._transactions = SqliteTransactions(
+            self._database, self._gate, lambda: self._opened().writer, lambda: self._opened().queries
+        )
+
+    @property
+    def sharing(self) -> None:
+        """A file has one owner at a time."""
+        return None
+
+    @property
+    def transactions(self) -> SqliteTransactions:
+        """Users may have tables in the hub's file."""
+        return self._transactions
 
     async def open(self) -> HubInfo:
         """Takes the database file for this process; makes it, or brings its schema up to date.
@@ -85,7 +101,9 @@ class SqliteStore:
             raise StoreUnavailableError(
                 f"The lock file of '{self._database}' can't be opened: {error}. Check permissions."
             ) from error
-        lanes = _Lanes(*(Lane(name, self._database) for name in ("writer", "reader", "queries")))
+        lanes = _Lanes(
+            Lane("writer", self._database, self._gate), *(Lane(name, self._database) for name in ("reader", "queries"))
+        )
         try:
             await lanes.writer.connect(connect_writer)
             info = await lanes.writer.run(self._prepare)
@@ -121,15 +139,6 @@ class SqliteStore:
 
         return await self._opened().writer.run(work)
 
-    async def renew(self, leases: Sequence[Lease], duration: int) -> Sequence[Lease]:
-        """See ``Store.renew``."""
-
-        def work(connection: sqlite3.Connection) -> list[Lease]:
-            now = self._clock()
-            return lease_rows.renew(connection, leases, now + duration, now)
-
-        return await self._opened().writer.run(work)
-
     async def release(self, leases: Sequence[Lease]) -> None:
         """See ``Store.release``."""
         await self._opened().writer.run(partial(lease_rows.release, leases=leases))
@@ -151,9 +160,10 @@ class SqliteStore:
         """See ``Store.load``."""
         return await self._opened().reader.run(partial(reads.load, instance_ids=instance_ids))
 
-    async def inbox(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[StoredMessage]:
+    async def inbox(self, partitions: Sequence[int], known: Collection[str], limit: int) -> Sequence[StoredMessage]:
         """See ``Store.inbox``."""
-        return await self._opened().reader.run(partial(reads.inbox, partitions=partitions, after=after, limit=limit))
+        # A copy: the caller may go on with its set while the thread reads.
+        return await self._opened().reader.run(partial(reads.inbox, partitions=partitions, known=tuple(known), limit=limit))
 
     async def with_pending(self, partitions: Sequence[int], after: str, limit: int) -> Sequence[str]:
         """See ``Store.with_pending``."""

@@ -6,9 +6,19 @@ import asyncio
 
 from perdure.core.effects import Sealed
 from perdure.core.errors import EngineInvariantError
-from perdure.store.contract import Commit, TurnRecord
+from perdure.store.contract import Claim, Commit, TurnRecord
 from perdure.store.errors import StoreUnavailableError
-from perdure.testing.store_checks.harness import StoreHarness, first_turn, message, next_turn, opened, refused, row, segment
+from perdure.testing.store_checks.harness import (
+    StoreHarness,
+    activity,
+    first_turn,
+    message,
+    next_turn,
+    opened,
+    refused,
+    row,
+    segment,
+)
 
 
 async def the_receipt_opens_what_was_sealed_with_the_commit(harness: StoreHarness) -> None:
@@ -135,7 +145,7 @@ async def delete_removes_row_segments_and_messages(harness: StoreHarness) -> Non
         assert list(await hub.store.load(["a", "b"])) == ["b"]
         assert await hub.store.get("a") is None
         assert await hub.store.history("a") == []
-        assert await hub.store.inbox([0], "", 10) == [message("m2", "b")]
+        assert await hub.store.inbox([0], (), 10) == [message("m2", "b")]
         assert await hub.store.with_pending([0], "", 10) == ["b"]
         assert await hub.store.due([0], (0, ""), 10) == [(7, "b")]
         assert await hub.store.count() == {"Running": 1}
@@ -155,7 +165,7 @@ async def an_instance_can_be_deleted_and_made_again_in_one_commit(harness: Store
         )
         assert (await hub.store.load(["a"]))["a"].row.name == "Restore"
         assert await hub.seqs("a") == [1]
-        assert await hub.store.inbox([0], "", 10) == [message("m1", "a")]
+        assert await hub.store.inbox([0], (), 10) == [message("m1", "a")]
         await hub.commit(first_turn("b"), TurnRecord(instance_id="b", delete=True))
         assert await hub.store.get("b") is None
 
@@ -167,14 +177,14 @@ async def vacate_removes_row_and_segments_but_leaves_messages(harness: StoreHarn
         assert await hub.store.get("@a@a") is None
         assert await hub.store.history("@a@a") == []
         assert await hub.store.due([0], (0, ""), 10) == []
-        assert await hub.store.inbox([0], "", 10) == [message("m1", "@a@a")]
+        assert await hub.store.inbox([0], (), 10) == [message("m1", "@a@a")]
         # Made anew by what is still on its way, and given up again, all within one commit.
         await hub.commit(first_turn("@a@a", name="b"), TurnRecord(instance_id="@a@a", vacate=True), first_turn("@a@a", name="c"))
         assert (await hub.store.load(["@a@a"]))["@a@a"].row.name == "c"
         assert await hub.seqs("@a@a") == [1]
         await hub.commit(first_turn("@b@b"), TurnRecord(instance_id="@b@b", vacate=True), outbox=[message("m2", "@b@b")])
         assert await hub.store.get("@b@b") is None
-        assert await hub.store.inbox([0], "m1", 10) == [message("m2", "@b@b")]
+        assert await hub.store.inbox([0], ["m1"], 10) == [message("m2", "@b@b")]
 
 
 async def deleting_an_unknown_instance_does_nothing(harness: StoreHarness) -> None:
@@ -191,11 +201,11 @@ async def a_message_is_stored_once_until_it_is_consumed(harness: StoreHarness) -
     async with opened(harness) as hub:
         await hub.commit(outbox=[message("m1"), message("m1", "other")])
         await hub.commit(outbox=[message("m1", "another"), message("m2")])
-        assert await hub.store.inbox([0], "", 10) == [message("m1"), message("m2")]
+        assert await hub.store.inbox([0], (), 10) == [message("m1"), message("m2")]
         await hub.commit(consumed=["m1", "unknown"])
-        assert await hub.store.inbox([0], "", 10) == [message("m2")]
+        assert await hub.store.inbox([0], (), 10) == [message("m2")]
         await hub.commit(outbox=[message("m3")], consumed=["m2", "m3"])
-        assert await hub.store.inbox([0], "", 10) == []
+        assert await hub.store.inbox([0], (), 10) == []
 
 
 async def a_segment_that_would_damage_a_history_is_refused_with_its_whole_commit(harness: StoreHarness) -> None:
@@ -211,7 +221,7 @@ async def a_segment_that_would_damage_a_history_is_refused_with_its_whole_commit
                 await hub.commit(*wrong, outbox=[message("m1")] if wrong[0].row else [])
         assert await hub.seqs("a") == [1]
         assert await hub.store.count() == {"Running": 1}
-        assert await hub.store.inbox([0], "", 10) == []
+        assert await hub.store.inbox([0], (), 10) == []
         await hub.commit(next_turn("a", 2))
         assert await hub.seqs("a") == [1, 2]
 
@@ -232,6 +242,25 @@ async def commits_called_before_a_failure_was_raised_fail_with_it(harness: Store
         assert await hub.seqs("a") == [1, 2, 3]
 
 
+async def what_only_engines_of_a_shared_hub_need_is_refused_elsewhere(harness: StoreHarness) -> None:
+    async with opened(harness) as hub:
+        offer, claim = activity("t1"), Claim("t1", 1)
+        commits = [
+            Commit(leases=hub.leases, turns=[first_turn("a")], owner="engine-1"),
+            Commit(leases=hub.leases, turns=[first_turn("b")], offered=[offer]),
+            Commit(leases=hub.leases, turns=[first_turn("c")], settled=[claim]),
+            Commit(leases=hub.leases, turns=[first_turn("d")], withdrawn=["d"]),
+        ]
+        for commit in commits:
+            if hub.store.sharing is not None:
+                await hub.store.commit(commit)
+                continue
+            async with refused(EngineInvariantError):
+                await hub.store.commit(commit)
+        assert await hub.store.count() == ({} if hub.store.sharing is None else {"Running": 4})
+        await hub.commit(first_turn("e"))
+
+
 CHECKS = (
     the_receipt_opens_what_was_sealed_with_the_commit,
     a_commit_may_be_empty,
@@ -248,4 +277,5 @@ CHECKS = (
     a_message_is_stored_once_until_it_is_consumed,
     a_segment_that_would_damage_a_history_is_refused_with_its_whole_commit,
     commits_called_before_a_failure_was_raised_fail_with_it,
+    what_only_engines_of_a_shared_hub_need_is_refused_elsewhere,
 )

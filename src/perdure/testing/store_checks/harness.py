@@ -6,14 +6,22 @@ from typing import Any, Protocol
 
 from perdure.core.effects import CommitReceipt
 from perdure.core.errors import PerdureError
-from perdure.store.contract import Commit, InstanceRow, Lease, Queries, Segment, Store, StoredMessage, TurnRecord
+from perdure.store.contract import (
+    Claim,
+    Commit,
+    HubStore,
+    InstanceRow,
+    Lease,
+    Member,
+    OfferedActivity,
+    Segment,
+    Sharing,
+    StoredMessage,
+    TurnRecord,
+)
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
-
-
-class HubStore(Store, Queries, Protocol):
-    """A store as one class implements it: commit path and read path."""
 
 
 class StoreHarness(Protocol):
@@ -38,11 +46,34 @@ class OpenHub:
         self.store = store
         self.leases = leases
 
+    @property
+    def sharing(self) -> Sharing:
+        """Of the store, which must have it."""
+        return sharing_of(self.store)
+
     async def commit(
-        self, *turns: TurnRecord, outbox: Sequence[StoredMessage] = (), consumed: Sequence[str] = ()
+        self,
+        *turns: TurnRecord,
+        outbox: Sequence[StoredMessage] = (),
+        consumed: Sequence[str] = (),
+        owner: str = "",
+        offered: Sequence[OfferedActivity] = (),
+        settled: Sequence[Claim] = (),
+        withdrawn: Sequence[str] = (),
     ) -> CommitReceipt:
-        """Commits under the leases of all partitions."""
-        return await self.store.commit(Commit(leases=self.leases, turns=turns, outbox=outbox, consumed=consumed))
+        """Commits under all leases of this hub."""
+        return await self.store.commit(
+            Commit(
+                leases=self.leases,
+                turns=turns,
+                outbox=outbox,
+                consumed=consumed,
+                owner=owner,
+                offered=offered,
+                settled=settled,
+                withdrawn=withdrawn,
+            )
+        )
 
     async def seqs(self, instance_id: str) -> list[int]:
         """The numbers of the segments that ``history`` gives."""
@@ -58,6 +89,23 @@ async def opened(harness: StoreHarness, owner: str = "engine-1") -> AsyncGenerat
         yield OpenHub(store, await store.acquire(owner, range(info.partition_count), HOUR))
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def joined(harness: StoreHarness) -> AsyncGenerator[OpenHub]:
+    """A store of the harness, opened without any lease, as that of another engine or of a client; closed at the end."""
+    store = harness.store()
+    await store.open()
+    try:
+        yield OpenHub(store, [])
+    finally:
+        await store.close()
+
+
+def sharing_of(store: HubStore) -> Sharing:
+    """What ``SHARING_CONTRACT`` is about."""
+    assert store.sharing is not None, "these checks are only for stores that several engines can share"
+    return store.sharing
 
 
 def row(instance_id: str, **changes: Any) -> InstanceRow:
@@ -100,6 +148,18 @@ def next_turn(instance_id: str, seq: int) -> TurnRecord:
 def message(message_id: str, instance_id: str = "a", partition: int = 0) -> StoredMessage:
     """A stored message whose body follows from its id."""
     return StoredMessage(message_id, instance_id, partition, f"body of {message_id}".encode())
+
+
+def activity(activity_id: str, instance_id: str = "a", **changes: Any) -> OfferedActivity:
+    """An activity on offer, of an instance in partition 0, whose body follows from its id."""
+    fields: dict[str, Any] = {"partition": 0, "name": "copy", "body": f"body of {activity_id}".encode()}
+    return OfferedActivity(activity_id=activity_id, instance_id=instance_id, **(fields | changes))
+
+
+def member(owner: str, **changes: Any) -> Member:
+    """An engine that does everything, with these fields changed."""
+    fields: dict[str, Any] = {"owns_partitions": True, "runs_activities": True, "running": 1, "capacity": 10}
+    return Member(owner=owner, **(fields | changes))
 
 
 @asynccontextmanager

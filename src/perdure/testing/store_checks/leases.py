@@ -51,41 +51,11 @@ async def a_commit_under_an_expired_lease_that_nobody_took_is_written(harness: S
         assert await hub.store.count() == {"Running": 1}
 
 
-async def renew_extends_from_the_stores_now(harness: StoreHarness) -> None:
-    async with opened(harness) as hub:
-        harness.advance(HOUR - 1)
-        renewed = await hub.store.renew(hub.leases, HOUR)
-        assert [(lease.partition, lease.epoch) for lease in renewed] == [(lease.partition, lease.epoch) for lease in hub.leases]
-        assert {lease.expires_at for lease in renewed} == {await hub.store.now() + HOUR}
-        harness.advance(HOUR - 1)
-        assert await hub.store.acquire("engine-2", [0], HOUR) == []
-
-
-async def renewing_an_expired_lease_is_refused(harness: StoreHarness) -> None:
-    async with opened(harness) as hub:
-        harness.advance(HOUR)
-        async with refused(LeaseLostError):
-            await hub.store.renew(hub.leases, HOUR)
-
-
-async def renewing_extends_none_where_one_was_lost(harness: StoreHarness) -> None:
-    async with opened(harness) as hub:
-        last = hub.leases[-1]
-        await hub.store.acquire("engine-1", [last.partition], HOUR)
-        harness.advance(HOUR - 1)
-        async with refused(LeaseLostError):
-            await hub.store.renew(hub.leases, HOUR)
-        harness.advance(1)
-        assert [lease.partition for lease in await hub.store.acquire("engine-2", [0], HOUR)] == [0]
-
-
 async def a_released_partition_is_free_at_once_and_its_epoch_is_refused(harness: StoreHarness) -> None:
     async with opened(harness) as hub:
         await hub.store.release(hub.leases[:1])
         async with refused(LeaseLostError):
             await hub.commit(first_turn("a"))
-        async with refused(LeaseLostError):
-            await hub.store.renew(hub.leases[:1], HOUR)
         [taken] = await hub.store.acquire("engine-2", [0], HOUR)
         assert taken.epoch > hub.leases[0].epoch
 
@@ -119,7 +89,7 @@ async def a_stale_commit_writes_nothing(harness: StoreHarness) -> None:
             async with refused(LeaseLostError):
                 await hub.commit(*turns, outbox=outbox, consumed=consumed)
         assert await hub.store.load(["a", "b", "c"]) == before
-        assert await hub.store.inbox([0], "", 10) == [message("m1")]
+        assert await hub.store.inbox([0], (), 10) == [message("m1")]
         # Not the lease of another partition, not a broken store: with the current epoch the same commit passes.
         await hub.store.commit(Commit(leases=[*hub.leases[:-1], current], turns=[next_turn("a", 2)]))
         assert await hub.seqs("a") == [1, 2]
@@ -134,8 +104,6 @@ async def an_epoch_from_the_future_or_of_no_partition_is_refused(harness: StoreH
         ):
             async with refused(LeaseLostError):
                 await hub.store.commit(Commit(leases=[wrong], turns=[first_turn("a")]))
-            async with refused(LeaseLostError):
-                await hub.store.renew([wrong], HOUR)
         assert await hub.store.count() == {}
 
 
@@ -146,18 +114,33 @@ async def a_refusal_says_which_partition(harness: StoreHarness) -> None:
             await hub.commit(first_turn("a"))
 
 
+async def messages_need_no_lease_of_their_partition(harness: StoreHarness) -> None:
+    async with opened(harness) as hub:
+        await hub.store.release(hub.leases[1:2])
+        await hub.store.acquire("engine-2", [1], HOUR)
+        theirs, unowned = message("m1", partition=1), message("m2", partition=0)
+        # As an engine sends to an instance of another one, ...
+        await hub.store.commit(Commit(leases=hub.leases[:1], turns=[first_turn("a")], outbox=[theirs]))
+        # ... and as a client does, which owns nothing.
+        await hub.store.commit(Commit(leases=[], turns=[], outbox=[unowned]))
+        assert await hub.store.inbox([1], (), 10) == [theirs]
+        assert await hub.store.inbox([0], (), 10) == [unowned]
+        # A lease that is named has to be current all the same.
+        async with refused(LeaseLostError):
+            await hub.store.commit(Commit(leases=hub.leases[1:2], turns=[], outbox=[message("m3")]))
+        assert await hub.store.inbox([0, 1], ["m1", "m2"], 10) == []
+
+
 CHECKS = (
     the_clock_is_the_one_that_leases_expire_by,
     acquire_takes_what_is_free_and_nothing_else,
     acquiring_ones_own_partition_again_fences_the_earlier_lease,
     an_expired_lease_can_be_taken_by_another_owner,
     a_commit_under_an_expired_lease_that_nobody_took_is_written,
-    renew_extends_from_the_stores_now,
-    renewing_an_expired_lease_is_refused,
-    renewing_extends_none_where_one_was_lost,
     a_released_partition_is_free_at_once_and_its_epoch_is_refused,
     releasing_a_lost_lease_does_not_touch_the_new_owner,
     a_stale_commit_writes_nothing,
     an_epoch_from_the_future_or_of_no_partition_is_refused,
     a_refusal_says_which_partition,
+    messages_need_no_lease_of_their_partition,
 )

@@ -5,20 +5,19 @@
 import asyncio
 from collections.abc import Awaitable
 
-from perdure.store.contract import Commit, InstanceQuery
+from perdure.store.contract import Commit, HubStore, InstanceQuery
 from perdure.store.errors import HubInUseError, StoreUnavailableError
-from perdure.testing.store_checks.harness import HubStore, StoreHarness, first_turn, message, next_turn, opened, refused
+from perdure.testing.store_checks.harness import StoreHarness, first_turn, message, next_turn, opened, refused
 
 
 def _every_call(store: HubStore) -> list[Awaitable[object]]:
     return [
         store.now(),
         store.acquire("engine-1", [0], 1),
-        store.renew([], 1),
         store.release([]),
         store.commit(Commit(leases=[], turns=[])),
         store.load(["a"]),
-        store.inbox([0], "", 10),
+        store.inbox([0], (), 10),
         store.with_pending([0], "", 10),
         store.due([0], (0, ""), 10),
         store.get("a"),
@@ -76,7 +75,7 @@ async def everything_committed_is_there_after_close(harness: StoreHarness) -> No
         leases = hub.leases
     async with opened(harness) as hub:
         assert await hub.store.load(["a"]) == before
-        assert await hub.store.inbox([0], "", 10) == [message("m1")]
+        assert await hub.store.inbox([0], (), 10) == [message("m1")]
         assert await hub.store.with_pending([0], "", 10) == ["a"]
         assert await hub.store.due([0], (0, ""), 10) == [(5, "a")]
         assert [lease.epoch for lease in hub.leases] == [lease.epoch + 1 for lease in leases]

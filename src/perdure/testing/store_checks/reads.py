@@ -91,9 +91,9 @@ async def texts_come_back_character_for_character(harness: StoreHarness) -> None
         loaded = await hub.store.load(texts)
         assert [loaded[text].row for text in texts] == rows
         assert all(len(loaded[text].segments) == 2 for text in texts)
-        assert await hub.store.inbox([0], "", 100) == [message(text, text) for text in sorted(texts)]
+        assert await hub.store.inbox([0], (), 100) == [message(text, text) for text in sorted(texts)]
         await hub.commit(consumed=texts)
-        assert await hub.store.inbox([0], "", 100) == []
+        assert await hub.store.inbox([0], (), 100) == []
 
 
 async def numbers_come_back_to_the_last_digit(harness: StoreHarness) -> None:
@@ -107,15 +107,18 @@ async def numbers_come_back_to_the_last_digit(harness: StoreHarness) -> None:
         assert await hub.store.due([0], (large + 1, ""), 10) == [(large + 2, "a")]
 
 
-async def inbox_pages_by_id_and_keeps_to_its_partitions(harness: StoreHarness) -> None:
+async def inbox_is_ordered_by_id_keeps_to_its_partitions_and_leaves_out_what_is_known(harness: StoreHarness) -> None:
     async with opened(harness) as hub:
         messages = [message(f"m{number}", partition=number % 2) for number in range(6)]
         await hub.commit(outbox=list(reversed(messages)))
-        assert await hub.store.inbox([0, 1], "", 4) == messages[:4]
-        assert await hub.store.inbox([0, 1], "m3", 4) == messages[4:]
-        assert await hub.store.inbox([1], "", 10) == messages[1::2]
-        assert await hub.store.inbox([0, 1], "m5", 4) == []
-        assert await hub.store.inbox([], "", 4) == []
+        assert await hub.store.inbox([0, 1], (), 4) == messages[:4]
+        assert await hub.store.inbox([0, 1], ["m3", "m0", "unknown"], 3) == [messages[1], messages[2], messages[4]]
+        assert await hub.store.inbox([1], (), 10) == messages[1::2]
+        assert await hub.store.inbox([0, 1], {stored.message_id for stored in messages}, 4) == []
+        # Those that are known may be many more than those that are asked for.
+        known = {f"m{number}" for number in range(5_000)} - {"m4"}
+        assert await hub.store.inbox([0, 1], known, 1) == [messages[4]]
+        assert await hub.store.inbox([], (), 4) == []
 
 
 async def with_pending_pages_by_id_and_follows_the_row(harness: StoreHarness) -> None:
@@ -156,7 +159,7 @@ CHECKS = (
     payloads_come_back_byte_for_byte,
     texts_come_back_character_for_character,
     numbers_come_back_to_the_last_digit,
-    inbox_pages_by_id_and_keeps_to_its_partitions,
+    inbox_is_ordered_by_id_keeps_to_its_partitions_and_leaves_out_what_is_known,
     with_pending_pages_by_id_and_follows_the_row,
     due_pages_by_time_then_id_and_follows_the_row,
 )

@@ -6,8 +6,6 @@ from functools import partial
 
 from perdure.store.contract import InstanceRecord
 from perdure.store.errors import StoreError
-from perdure.store.sqlite import queries
-from perdure.store.sqlite.lane import Lane
 
 _AT_MOST = 200
 
@@ -15,14 +13,14 @@ _Batch = list[tuple[str, asyncio.Future[InstanceRecord | None]]]
 
 
 class SingleReads:
-    """What many pollers ask for at a time. A hand-over to the thread costs several times the reading of a row.
+    """What many pollers ask for at a time. A hand-over to a thread or a server costs several times the reading of a row.
 
     A query begins after it was asked for, so that it sees every commit that was acknowledged before.
     """
 
-    def __init__(self, lane: Callable[[], Lane]) -> None:
-        """``lane`` gives where to read; it raises where the store isn't open."""
-        self._lane = lane
+    def __init__(self, get_many: Callable[[list[str]], asyncio.Future[list[InstanceRecord]]]) -> None:
+        """``get_many`` reads those that exist, with their payloads; it raises where the store isn't open."""
+        self._get_many = get_many
         self._waiting: _Batch = []
         self._reading = False
 
@@ -38,7 +36,7 @@ class SingleReads:
         batch, self._waiting = self._waiting[:_AT_MOST], self._waiting[_AT_MOST:]
         ids = sorted({instance_id for instance_id, _ in batch})
         try:
-            reading = self._lane().run(partial(queries.get_many, instance_ids=ids))
+            reading = self._get_many(ids)
         except StoreError as error:  # it was closed while they waited
             _settle(batch, {}, error)
             return

@@ -1,0 +1,145 @@
+"""Connections of asyncpg for ``async def`` activities: they belong to users while they are lent, and are as new afterwards."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from perdure.store.contract import Fence, StoredMessage
+from perdure.store.errors import StoreUnavailableError
+from perdure.store.postgres.failures import translate
+from perdure.store.postgres.session import Connection
+from perdure.store.postgres.settling import statement, unknown
+from perdure.store.postgres.target import Target
+from perdure.store.refusals import fence_lost, transaction_ended
+
+if TYPE_CHECKING:
+    from asyncpg.pool import Pool
+    from asyncpg.transaction import Transaction
+
+MOST_CONNECTIONS = 20
+"""Of each driver. Activities that need one more wait."""
+IDLE_SECONDS = 60.0
+"""How long one is kept that nobody needs."""
+SETTINGS = """
+    SET default_transaction_read_only = off;
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+"""
+# The next activity must not find what the last one has left.
+RESET = "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; DISCARD TEMP; RESET ALL;" + SETTINGS
+_CLOSING_SECONDS = 5.0
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class AsyncSettlement:
+    """See ``AsyncTransaction``."""
+
+    def __init__(self, connection: Connection, transaction: "Transaction", target: Target) -> None:
+        self.connection = connection
+        self.committed = False
+        self._transaction = transaction
+        self._target = target
+
+    async def commit(self, message: StoredMessage, fence: Fence) -> None:
+        """See ``Transaction.commit``."""
+        connection = self.connection
+        if not connection.is_in_transaction():
+            raise transaction_ended()
+        sql, arguments = statement(message, fence, self._target)
+        try:
+            if not await connection.fetch(sql, *arguments):
+                raise fence_lost(fence)
+            await self._transaction.commit()
+        except _FAILURES as error:
+            if connection.is_closed():
+                raise unknown(self._target, error) from error
+            raise
+        self.committed = True
+
+
+class AsyncConnections:
+    """All of one store."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._pool: Pool[asyncpg.Record] | None = None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[AsyncSettlement]:
+        """A transaction on a connection that nobody else has.
+
+        Raises:
+            StoreUnavailableError: there is none now.
+        """
+        try:
+            pool = await self._made()
+            connection: Any = await pool.acquire(timeout=self._target.connect_timeout)
+        except _FAILURES as error:
+            raise self._translated(error) from error
+        try:
+            transaction = connection.transaction()
+            try:
+                await transaction.start()
+            except _FAILURES as error:
+                raise self._translated(error) from error
+            settlement = AsyncSettlement(connection, transaction, self._target)
+            try:
+                yield settlement
+            finally:
+                if not settlement.committed:
+                    await _roll_back(connection, transaction)
+        finally:
+            await pool.release(connection)
+
+    async def close(self) -> None:
+        """Ends all; those that are lent too, if they don't come back soon."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                async with asyncio.timeout(_CLOSING_SECONDS):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
+
+    async def _made(self) -> "Pool[asyncpg.Record]":
+        if self._pool is None:
+            self._pool = asyncpg.create_pool(
+                self._target.dsn,
+                min_size=0,
+                max_size=MOST_CONNECTIONS,
+                max_inactive_connection_lifetime=IDLE_SECONDS,
+                timeout=self._target.connect_timeout,
+                init=_set_up,
+                reset=_reset,
+            )
+        pool = self._pool
+        await pool  # the first time it gets ready; later that does nothing
+        return pool
+
+    def _translated(self, error: Exception) -> Exception:
+        return translate(error, self._target.place) or no_connection(self._target, str(error))
+
+
+def no_connection(target: Target, why: str) -> StoreUnavailableError:
+    """An activity has to wait."""
+    return StoreUnavailableError(f"PostgreSQL at {target.place} gives no connection for an activity now: {why.strip()}")
+
+
+async def _set_up(connection: Any) -> None:
+    await connection.execute(SETTINGS)
+
+
+async def _reset(connection: Any) -> None:
+    await connection.execute(RESET)
+
+
+async def _roll_back(connection: Connection, transaction: "Transaction") -> None:
+    try:
+        await transaction.rollback()
+    except _FAILURES:
+        connection.terminate()
+    except BaseException:
+        connection.terminate()
+        raise
