@@ -16,6 +16,7 @@ from perdure.engine.clock import Clock, SystemClock
 from perdure.engine.engine import Engine
 from perdure.engine.errors import EngineStoppedError
 from perdure.engine.hooks import EngineHooks
+from perdure.engine.load import Load
 from perdure.engine.settings import EngineSettings
 from perdure.observability import LoggingHooks, silence_replays
 from perdure.store.contract import HubStore
@@ -107,6 +108,15 @@ class TaskHub:
     def hydrated_instances(self) -> int:
         """Instances in memory."""
         return self._engine.hydrated_instances
+
+    async def load(self) -> Load:
+        """How much there is to do, and how many processes it needs.
+
+        Raises:
+            EngineStoppedError: the hub is closed.
+            StoreUnavailableError: the store can't be asked.
+        """
+        return await self._engine.load()
 
     def live_state(self, instance_id: str) -> InstanceState | EntityStateSaved | None:
         """What memory says of a hydrated instance, to look at; ``None`` where it isn't hydrated."""

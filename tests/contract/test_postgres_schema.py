@@ -11,6 +11,7 @@ from perdure.store.postgres import PostgresStore, schema
 from perdure.testing.store_checks.harness import HOUR, OpenHub, first_turn, joined, next_turn, opened, row, segment
 from tests.postgres import Cluster, Database, PostgresHarness
 
+
 async def test_engines_that_make_a_hub_at_once_get_the_same_one(postgres_url: str) -> None:
     stores = [PostgresStore(postgres_url, partition_count=count) for count in range(3, 11)]
     infos = await asyncio.gather(*(store.open() for store in stores))
@@ -29,18 +30,17 @@ async def test_the_partition_count_of_a_hub_stays(postgres_url: str) -> None:
 
 
 async def test_hubs_in_one_database_know_nothing_of_each_other(postgres_cluster: Cluster) -> None:
-    heard: list[str | None] = []
+    heard: asyncio.Queue[str | None] = asyncio.Queue()
     first, second = (PostgresStore(f"{postgres_cluster.url}?schema=apart_{name}") for name in "ab")
-    first.sharing.listen(heard.append)
+    first.sharing.listen(heard.put_nowait)
     await first.open()
     await second.open()
     hub = OpenHub(second, await second.acquire("engine-1", [0], HOUR))
     await hub.commit(first_turn("a"))
     await second.sharing.nudge("for the second only")
     await first.sharing.nudge("for the first")
-    while not heard:
-        await asyncio.sleep(0)
-    assert heard == ["for the first"]
+    assert await heard.get() == "for the first"
+    assert heard.empty()
     assert await first.count() == {}
     assert [lease.partition for lease in await first.acquire("engine-2", [0], HOUR)] == [0]
     await first.close()

@@ -2,8 +2,7 @@
 
 import asyncio
 import sqlite3
-import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from perdure.core.errors import EngineInvariantError
 from perdure.store.contract import Claim, Commit, HubStore, Lease, OfferedActivity, StoredMessage, Transactions
@@ -94,7 +94,7 @@ async def test_effect_and_message_are_committed_together(place: Place, style: st
 
 async def test_leaving_without_commit_undoes_everything(place: Place, style: str) -> None:
     async with world_of(place) as world:
-        with pytest.raises(ValueError, match="no"):
+        with pytest.raises(ValueError, match="no"):  # noqa: PT012 - it goes through the context
             async with begun(world.store, style) as transaction:
                 await run(transaction.connection, place.insert("x"))
                 raise ValueError("no")
@@ -130,7 +130,7 @@ async def test_a_second_outcome_of_the_same_activity_is_refused(place: Place, st
 
 async def test_what_the_database_refuses_at_the_end_is_the_users_error(place: Place, style: str) -> None:
     async with world_of(place) as world:
-        with pytest.raises(DATABASE_ERRORS, match=r"(?i)foreign key"):
+        with pytest.raises(DATABASE_ERRORS, match=r"(?i)foreign key"):  # noqa: PT012 - it goes through the context
             async with begun(world.store, style) as transaction:
                 await run(transaction.connection, place.insert_wrongly("x"))
                 await transaction.commit(MESSAGE, world.lease)
@@ -167,88 +167,54 @@ async def test_two_transactions_one_after_the_other_know_nothing_of_each_other(s
         async with begun(world.store, style) as transaction:
             await run(transaction.connection, "CREATE TEMP TABLE scratch (x int)")
             await run(transaction.connection, "SELECT 1 / (current_setting('search_path') <> 'nowhere')::int")
-            await run(
-                transaction.connection, "SELECT 1 / (SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory')::int"
-            )
+            await run(transaction.connection, "SELECT 1 / (SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory')::int")
 
 
 async def test_psycopgs_row_factory_is_as_new_for_the_next(postgres_place: Place) -> None:
     async with world_of(postgres_place) as world:
         async with begun(world.store, "def") as transaction:
             first = transaction.connection
-            first.row_factory = psycopg.rows.dict_row
+            first.row_factory = dict_row
             await transaction.commit(MESSAGE, world.lease)
         async with begun(world.store, "def") as transaction:
             assert transaction.connection is first
             assert transaction.connection.execute("SELECT 1 AS one").fetchone() == (1,)
 
 
-async def test_a_taker_waits_for_a_commit_under_the_old_epoch(
-    style: str, postgres_place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_taker_waits_for_a_commit_under_the_old_epoch(style: str, postgres_place: Place) -> None:
     """Or it could read the inbox, find nothing, and run the activity again."""
-    async with world_of(postgres_place) as world:
-        almost, go_on = threading.Event(), threading.Event()
-        taken: list[asyncio.Future[Any]] = []
+    async with world_of(postgres_place) as world, user_connection(world, "asyncpg") as gatekeeper:
+        # At its commit, the transaction has to pass a lock that the test holds.
+        await gatekeeper.execute("SELECT pg_advisory_lock(7)")
+        function = f"{postgres_place.table}_pass"
+        postgres_place.execute(
+            f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$"
+        )
+        postgres_place.execute(
+            f"CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON {postgres_place.table} DEFERRABLE INITIALLY DEFERRED "
+            f"FOR EACH ROW EXECUTE FUNCTION {function}()"
+        )
 
-        def transact() -> None:
-            async def work() -> None:
-                assert world.store.transactions is not None
-                with world.store.transactions.begin() as transaction:
-                    inner: Any = transaction
-                    finish = inner._transaction.__exit__
-                    monkeypatch.setattr(
-                        inner,
-                        "_transaction",
-                        _Slow(lambda *how: (almost.set(), go_on.wait(30), finish(*how))),
-                    )
-                    transaction.commit(MESSAGE, world.lease)
-
-            asyncio.run(work())
-
-        if style == "async":
-            async with world.transactions.begin_async() as transaction:
-                inner: Any = transaction
-                finish = inner._transaction.commit
-
-                async def slowly() -> None:
-                    taken.append(asyncio.ensure_future(world.store.acquire("engine-1", [0], HOUR)))
-                    await _blocked(world)
-                    await finish()
-
-                monkeypatch.setattr(inner, "_transaction", _Slow(slowly))
+        async def commit() -> None:
+            async with begun(world.store, style) as transaction:
+                await run(transaction.connection, postgres_place.insert("x"))
                 await transaction.commit(MESSAGE, world.lease)
-        else:
-            thread = asyncio.create_task(asyncio.to_thread(transact))
-            await asyncio.to_thread(almost.wait, 30)
-            taken.append(asyncio.ensure_future(world.store.acquire("engine-1", [0], HOUR)))
-            await _blocked(world)
-            go_on.set()
-            await thread
-        [lease] = await taken[0]
+
+        committing = asyncio.create_task(commit() if style == "async" else asyncio.to_thread(asyncio.run, commit()))
+        await _waiting_for_locks(gatekeeper, 1)
+        taking = asyncio.ensure_future(world.store.acquire("engine-1", [0], HOUR))
+        await _waiting_for_locks(gatekeeper, 2)
+        await gatekeeper.execute("SELECT pg_advisory_unlock(7)")
+        await committing
+        [lease] = await taking
         assert lease.epoch == world.lease.epoch + 1
         assert await world.inbox() == [MESSAGE]
 
 
-class _Slow:
-    """A transaction whose end is another."""
-
-    def __init__(self, end: Callable[..., Any]) -> None:
-        self.commit = self.end = end
-
-    def __exit__(self, *how: object) -> None:
-        self.end(*how)
-
-
-async def _blocked(world: World) -> None:
-    """Returns when somebody waits for a lock."""
-    async with asyncio.timeout(30):
-        connection = await asyncpg.connect(world.place.dsn)
-        try:
-            while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-                pass
-        finally:
-            await connection.close()
+async def _waiting_for_locks(connection: Any, count: int) -> None:
+    while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
+        pass  # it is a question of a moment; the time-out of all tests ends it
 
 
 async def test_a_claim_is_settled_with_the_commit(style: str, postgres_place: Place) -> None:
@@ -282,7 +248,7 @@ async def _claimed(world: World) -> Claim:
 
 async def test_a_commit_whose_connection_is_lost_has_an_unknown_outcome(style: str, postgres_place: Place) -> None:
     async with world_of(postgres_place) as world:
-        with pytest.raises(StoreUnavailableError, match="in the middle of an activity's commit"):
+        with pytest.raises(StoreUnavailableError, match="in the middle of an activity's commit"):  # noqa: PT012 - it goes through the context
             async with begun(world.store, style) as transaction:
                 await run(transaction.connection, world.place.insert("x"))
                 killer = await asyncpg.connect(world.place.dsn)
@@ -359,7 +325,7 @@ async def test_with_connection_is_a_part_of_the_transaction(style: str, sqlite_p
         with connection:
             connection.execute(sqlite_place.insert("kept"))
         assert sqlite_place.rows() == []
-        with pytest.raises(ValueError, match="no"), connection:
+        with pytest.raises(ValueError, match="no"), connection:  # noqa: PT012 - it goes through the context
             connection.execute(sqlite_place.insert("undone"))
             raise ValueError("no")
         await transaction.commit(MESSAGE, world.lease)
@@ -608,9 +574,8 @@ async def test_what_is_no_connection_is_refused(place: Place, wrong: object) -> 
 
 async def test_a_connection_of_the_wrong_style_is_refused(postgres_place: Place) -> None:
     async with world_of(postgres_place) as world:
-        with psycopg.connect(world.place.dsn) as blocking:
-            with pytest.raises(UnusableConnectionError, match="block the event loop"):
-                await world.transactions.enlist_async(blocking, MESSAGE, "")
+        with psycopg.connect(world.place.dsn) as blocking, pytest.raises(UnusableConnectionError, match="block the event loop"):
+            await world.transactions.enlist_async(blocking, MESSAGE, "")
         async with user_connection(world, "asyncpg") as connection:
             with pytest.raises(UnusableConnectionError, match=r"psycopg\.Connection"):
                 world.transactions.enlist(connection, MESSAGE, "")
@@ -623,13 +588,13 @@ async def test_a_connection_of_a_pool_is_as_good(postgres_place: Place) -> None:
         assert await world.inbox() == [MESSAGE]
 
 
-async def test_nothing_can_be_enlisted_in_a_closed_store(place: Place, style: str) -> None:
+async def test_nothing_can_be_enlisted_in_a_closed_store(place: Place) -> None:
     async with world_of(place) as world:
         pass
-    with closing(place.connect()) as connection, pytest.raises(StoreUnavailableError, match="isn't open"):
-        if style == "async":
+    with closing(place.connect()) as connection:
+        with pytest.raises(StoreUnavailableError, match="isn't open"):
             await world.transactions.enlist_async(connection, MESSAGE, "")
-        else:
+        with pytest.raises(StoreUnavailableError, match="isn't open"):
             world.transactions.enlist(connection, MESSAGE, "")
 
 

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 import perdure as df
-from perdure.host.server import AddressInUseError, FunctionsHost
+from perdure.host.listening import AddressInUseError
+from perdure.host.server import FunctionsHost
 from perdure.host.settings import HostSettings
 from perdure.store.memory import MemoryStore
 from tests.unit.host_lab import http, loaded

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from perdure.store.errors import StoreUrlError
 from perdure.store.memory import MemoryStore
 from perdure.store.opening import open_store
+from perdure.store.postgres import PostgresStore
 from perdure.store.sqlite import SqliteStore
 
 
@@ -43,13 +45,30 @@ async def test_a_fourth_slash_makes_the_path_absolute(tmp_path: Path) -> None:
     assert (tmp_path / "hub.db").is_file()
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "POSTGRESQL"])
+def test_postgresql(scheme: str) -> None:
+    assert isinstance(open_store(f"{scheme}://me:secret@db.example.org/app?schema=hub"), PostgresStore)
+
+
+def test_without_the_driver_of_postgresql_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "perdure.store.postgres", None)
+    with pytest.raises(StoreUrlError, match=r"pip install 'perdure\[postgres\]'") as caught:
+        open_store("postgresql://me:secret@db.example.org/app")
+    assert "secret" not in str(caught.value)
+
+
+def test_of_a_url_with_an_unknown_scheme_only_the_scheme_is_shown() -> None:
+    with pytest.raises(StoreUrlError, match=r"unknown scheme 'mysql'\. Use .*sqlite:///relative/path\.db") as caught:
+        open_store("mysql://me:secret@host/db")
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "url",
     [
         "",
         "hub",
         "hub.sqlite",
-        "mysql://host/db",
         "sqlite://",
         "sqlite://hub.db",
         "sqlite:///",

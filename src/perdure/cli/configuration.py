@@ -8,6 +8,7 @@ import typer
 
 from perdure.cli.folders import FolderArgument, app_folder
 from perdure.cli.printing import say_json, say_table, tell
+from perdure.cli.store_urls import without_password
 
 
 def show_configuration(
@@ -19,7 +20,7 @@ def show_configuration(
     from perdure.host.settings import DEFINITIONS
 
     settings = load_settings(app_folder(path))
-    values = [(definition, plain_value(getattr(settings, definition.name))) for definition in DEFINITIONS]
+    values = [(definition, shown_value(getattr(settings, definition.name))) for definition in DEFINITIONS]
     if as_json:
         say_json(
             {
@@ -50,9 +51,11 @@ def show_configuration(
         tell(f"note: {notice}")
 
 
-def plain_value(value: Any) -> Any:
-    """As JSON has it."""
+def shown_value(value: Any) -> Any:
+    """As JSON has it, without passwords."""
     match value:
+        case str():
+            return without_password(value)
         case timedelta():
             return str(value)
         case Path():

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 from perdure.cli.printing import say
+from perdure.cli.store_urls import without_password
 from perdure.client.links import WEBHOOKS_PATH
 from perdure.host.model import (
     AsgiRoute,
@@ -26,13 +27,18 @@ def show_functions(loaded: LoadedApp, settings: HostSettings, origin: str) -> No
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for name, kind, at in rows:
         say(f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {at}".rstrip())
-    say(f"\nManagement API  {origin}{WEBHOOKS_PATH}")
-    say(f"Task hub        {settings.hub_name} in {settings.store}")
+    if settings.serves_functions:
+        say(f"\nManagement API  {origin}{WEBHOOKS_PATH}")
+    else:
+        say(f"\nHealth          {origin}/admin/host/ping")
+    say(f"Task hub        {settings.hub_name} in {without_password(settings.store)}")
+    if settings.role != "all":
+        say(f"Role            {settings.role}")
     say("Ctrl-C ends it.", flush=True)
 
 
 def _rows(loaded: LoadedApp, settings: HostSettings, origin: str) -> Iterator[tuple[str, str, str]]:
-    for function in loaded.triggered:
+    for function in loaded.triggered if settings.serves_functions else ():
         kind, at = ("disabled", "") if is_disabled(function.name, os.environ) else _reach(function, settings, origin)
         yield function.name, kind, at
     for name in sorted(function.name for function in loaded.functions.orchestrators.values()):

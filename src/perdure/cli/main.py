@@ -45,11 +45,13 @@ def _add_commands() -> None:
     from perdure.cli.instances import instances
     from perdure.cli.new import new
     from perdure.cli.start import start
+    from perdure.cli.stores import stores
 
     app.command("start")(start)
     app.command("new")(new)
     app.command("config")(show_configuration)
     app.add_typer(instances, name="instances")
+    app.add_typer(stores, name="store")
 
 
 _add_commands()

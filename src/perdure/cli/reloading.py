@@ -6,7 +6,6 @@ Instances survive this as they survive any restart: what they did is in the stor
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from perdure.cli.child import start_command
 from perdure.cli.printing import tell
 
 _LOOK_EVERY = 0.3
@@ -27,11 +27,7 @@ Snapshot = dict[str, tuple[int, int]]
 
 def serve_and_reload(folder: Path, flags: Mapping[str, Any]) -> None:
     """Returns when the host has ended because somebody asked for it."""
-    command = [sys.executable, "-m", "perdure.cli", "start", str(folder)]
-    for name, value in flags.items():
-        if value is not None:
-            command += [f"--{'hub' if name == 'hub_name' else name.replace('_', '-')}", str(value)]
-    _Supervisor(folder, command).run()
+    _Supervisor(folder, start_command(folder, flags)).run()
 
 
 def snapshot(folder: Path) -> Snapshot:

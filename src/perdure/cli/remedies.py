@@ -4,7 +4,7 @@ from perdure.cli.errors import ExitCode
 from perdure.client.http_answers import HostAnswerError, HostUnreachableError
 from perdure.core.errors import PerdureError
 from perdure.core.ids import InvalidInstanceIdError
-from perdure.engine.errors import InstanceNotFoundError
+from perdure.engine.errors import InstanceNotFoundError, NotShareableError
 from perdure.host.settings import SettingsError
 from perdure.store.errors import HubInUseError, StoreUnavailableError, StoreUrlError
 
@@ -13,6 +13,7 @@ _CODES: tuple[tuple[type[PerdureError], ExitCode], ...] = (
     (InvalidInstanceIdError, ExitCode.USAGE),
     (SettingsError, ExitCode.USAGE),
     (StoreUrlError, ExitCode.USAGE),
+    (NotShareableError, ExitCode.USAGE),
     (HubInUseError, ExitCode.UNREACHABLE),
     (StoreUnavailableError, ExitCode.UNREACHABLE),
     (HostUnreachableError, ExitCode.UNREACHABLE),

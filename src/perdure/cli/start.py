@@ -16,11 +16,18 @@ def start(
     path: FolderArgument = Path(),
     host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 7071 by default, 0 takes a free one.")] = None,
-    store: Annotated[str | None, typer.Option(help="Where the hub is kept: sqlite:///FILE.db or memory://.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Where the hub is kept: sqlite:///FILE.db, postgresql://USER@HOST/DATABASE or memory://.")
+    ] = None,
     hub: Annotated[str | None, typer.Option(help="Name of the task hub.")] = None,
     keys_file: Annotated[str | None, typer.Option(help="File with the keys; made where there is none.")] = None,
+    role: Annotated[
+        str | None, typer.Option(help="What it does for a shared hub: all, worker, owner or http; all by default.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or critical.")] = None,
+    processes: Annotated[int, typer.Option(help="So many processes share the port and the hub.", min=1, max=1024)] = 1,
     reload: Annotated[bool, typer.Option("--reload", help="Start again when a file of the app changes.")] = False,
+    member: Annotated[str | None, typer.Option(hidden=True, help="Given to each of several processes by the first.")] = None,
 ) -> None:
     """Serve the app in a folder: its triggers, and the durable management API."""
     from perdure.host.configuration import load_settings
@@ -32,8 +39,11 @@ def start(
         "store": store,
         "hub_name": hub,
         "keys_file": keys_file,
+        "role": role,
         "log_level": log_level,
     }
+    if reload and processes > 1:
+        raise CommandError("--reload and --processes exclude each other. Give one of them.", ExitCode.USAGE)
     if reload:
         from perdure.cli.reloading import serve_and_reload
 
@@ -42,13 +52,19 @@ def start(
         return
     garbage.no_collections()
     settings = load_settings(folder, flags)
-    for warning in settings.warnings:
-        tell(f"warning: {warning}")
-    settings.apply_values(os.environ)
+    if member is None:
+        for warning in settings.warnings:
+            tell(f"warning: {warning}")
     try:
+        if processes > 1:
+            from perdure.cli.processes import serve_with_processes
+
+            raise typer.Exit(serve_with_processes(folder, flags, settings, processes))
+        from perdure.cli.child import Child
         from perdure.cli.serving import serve
     except ModuleNotFoundError as error:
         raise CommandError(
             f"the host needs the package that has '{error.name}'. Run: pip install 'perdure[host]'", ExitCode.USAGE
         ) from error
-    serve(folder, settings)
+    settings.apply_values(os.environ)
+    serve(folder, settings, None if member is None else Child.of(member))

@@ -5,12 +5,11 @@ No code of theirs runs meanwhile: the engine is passive.
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from perdure.app import DFApp
-from perdure.cli.errors import CommandError, ExitCode
+from perdure.cli.errors import CommandError
+from perdure.cli.store_urls import refuse_missing
 from perdure.client.local import DurableClient
 from perdure.client.models import DurableOrchestrationStatus
 from perdure.core.context import function_name
@@ -57,7 +56,7 @@ async def open_stored(url: str) -> AsyncGenerator[StoredInstances, None]:
         HubInUseError: a host has it open; the message names the process and what to do.
         StoreError: it can't be opened.
     """
-    _check(url)
+    refuse_missing(url)
     store = open_store(url)
     engine = Engine(store, _named(), settings=EngineSettings(passive=True), clock=SystemClock(), hooks=EngineHooks())
     try:
@@ -68,16 +67,6 @@ async def open_stored(url: str) -> AsyncGenerator[StoredInstances, None]:
         yield StoredInstances(engine, store, _named(), engine.clock)
     finally:
         await engine.close()
-
-
-def _check(url: str) -> None:
-    """A store that isn't there shall not be made by asking for it."""
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme.lower() == "memory":
-        raise CommandError("a store in memory is gone with its host. Give a file: --store sqlite:///FILE.db", ExitCode.USAGE)
-    path = Path(unquote(rest[1:])) if separator else Path(url)
-    if (not separator or scheme.lower() == "sqlite") and not path.is_file():
-        raise CommandError(f"there is no store {path}. Give its path, or start a host that makes it.", ExitCode.NOT_FOUND)
 
 
 def _named(*names: str) -> Functions:

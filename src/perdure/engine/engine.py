@@ -23,6 +23,7 @@ from perdure.engine.errors import CommitFailedError, EngineStoppedError, NotShar
 from perdure.engine.exchange import Exchange
 from perdure.engine.hooks import EngineHooks
 from perdure.engine.inbox import Inbox
+from perdure.engine.load import Load
 from perdure.engine.nudges import ActivitiesOffered, LeasesChanged
 from perdure.engine.ownership import Ownership
 from perdure.engine.partition_loop import PartitionLoop
@@ -99,6 +100,27 @@ class Engine:
         """Instances in memory."""
         return len(self._loop.sessions)
 
+    async def load(self) -> Load:
+        """How much there is to do in the hub; in one that can't be shared, as far as this engine knows.
+
+        Raises:
+            EngineStoppedError: the hub is closed.
+            StoreUnavailableError: the store can't be asked.
+        """
+        if self._stopped is not None:
+            raise self._stopped
+        if self._sharing is not None:
+            return Load.of(await self._sharing.backlog(), self.clock.now_us(), self._partition_count)
+        return Load(
+            messages=self._loop.queued,
+            activities=self._activities.backlog,
+            oldest_age_us=0,
+            running=self._activities.running,
+            capacity=self._activities.capacity,
+            processes=1,
+            most_processes=1,
+        )
+
     def live_state(self, instance_id: str) -> InstanceState | EntityStateSaved | None:
         """What memory says of a hydrated instance, to look at; ``None`` where it isn't hydrated."""
         session = self._loop.sessions.get(instance_id)
@@ -143,6 +165,7 @@ class Engine:
             done=self._on_settled,
             want=self._on_written,
             failed=self._failed,
+            shared=self._sharing is not None,
         )
 
     def _make_exchange(self) -> None:
@@ -238,6 +261,8 @@ class Engine:
         if self._user_transactions is not None:
             self._user_transactions.stop()
         await self._activities.close(self._settings.drain_grace)
+        if self._user_transactions is not None:
+            await self._user_transactions.told()
         await self._loop.drained()
         await self._committer.drained()
         await self._ownership.stop()
@@ -598,6 +623,8 @@ class Engine:
 
     async def _begin(self) -> Recovery | None:
         """Takes the partitions and reads what is open in them. What is queued up already still matters."""
+        self._inbox.stop()  # what an attempt before this one has read was not handled
+        self._loop.forget_stored()
         await self._ownership.take(self._partition_count)
         partitions = self._ownership.leases
         if self._settings.passive:
@@ -615,9 +642,10 @@ class Engine:
         All of them, not only those of ``partitions``: from now on instances of ``partitions`` send messages to others within this
         engine, which must not overtake those that were stored before.
         """
-        envelopes = await self._inbox.everything(self._ownership.leases)
         elsewhere = await self._sharing.offered(list(partitions)) if self._sharing is not None else ()
         await self._timers.start()
+        # Last, since others may fail, and then nobody would get the messages. What has been done elsewhere is among them.
+        envelopes = await self._inbox.everything(self._ownership.leases)
         held = set(outcome_keys(chain(self._loop.waiting, envelopes)))
         return Recovery(self._store, list(partitions), self._dispatch, held, elsewhere), envelopes
 

@@ -35,6 +35,7 @@ class Inbox:
         """Ids that were handled while a read is going on, which may find them still."""
         self._wanted: set[int] = set()
         self._reading = asyncio.Lock()
+        """Held from the question to where the answer lies in the queue."""
         self._task: asyncio.Task[None] | None = None
 
     def want(self, partitions: Iterable[int]) -> None:
@@ -60,24 +61,30 @@ class Inbox:
         self.held.clear()
 
     async def everything(self, partitions: Iterable[int]) -> list[Envelope]:
-        """All that these partitions have and that isn't in memory.
+        """All that these partitions have and that isn't in memory. What is fetched later comes behind it.
 
         Raises:
             StoreUnavailableError: the store can't be read.
         """
         asked = list(partitions)
         found: list[Envelope] = []
-        while page := await self._read(asked, _ALL):
-            found += page
-            if len(page) < _ALL:
-                break
+        async with self._reading:
+            try:
+                while page := await self._read(asked, _ALL):
+                    found += page
+                    if len(page) < _ALL:
+                        break
+            except BaseException:
+                self.held.difference_update(envelope.message_id for envelope in found)  # nobody gets them
+                raise
         return found
 
     async def _fetch(self) -> None:
         try:
             while self._wanted and len(self.held) < _ENOUGH:
                 partitions, self._wanted = self._wanted, set()
-                page = await self._read(list(partitions), _PAGE)
+                async with self._reading:
+                    page = await self._read(list(partitions), _PAGE)
                 if len(page) == _PAGE:
                     self._wanted |= partitions
                 self._post(page)
@@ -89,12 +96,11 @@ class Inbox:
 
     async def _read(self, partitions: list[int], limit: int) -> list[Envelope]:
         # No paging by id: of two messages of one sender the later might then be found before the earlier.
-        async with self._reading:
-            left = self._left = set[str]()
-            try:
-                page = await self._store.inbox(partitions, list(self.held), limit)
-            finally:
-                self._left = None
+        left = self._left = set[str]()
+        try:
+            page = await self._store.inbox(partitions, list(self.held), limit)
+        finally:
+            self._left = None
         fresh = [stored for stored in page if stored.message_id not in self.held and stored.message_id not in left]
         self.held.update(stored.message_id for stored in fresh)
         return [self._envelope(stored) for stored in fresh]

@@ -229,6 +229,13 @@ class PartitionLoop:
         self.sessions.drop_all()
         return waiting
 
+    def forget_stored(self) -> None:
+        """Drops what will be read from the inbox again."""
+        for queue in (self._postponed, self._queue):
+            kept = [envelope for envelope in queue if not envelope.stored]
+            queue.clear()
+            queue.extend(kept)
+
     def is_hot(self, instance_id: str) -> bool:
         """Whether the instance is in memory and has not ended, so that nobody needs to ask the store."""
         session = self.sessions.get(instance_id)
@@ -260,9 +267,9 @@ class PartitionLoop:
             self._admit(loaded, local, now_us)
         for _ in range(_ROUNDS):
             groups = self._gather(local)
+            local = []  # all of it has its place now, be it with another engine
             if not groups:
                 break
-            local = []
             for instance_id, envelopes in groups.items():
                 self._handle(instance_id, envelopes, local, now_us)
             if len(self._committer.batch.records) >= self._max_batch_turns:

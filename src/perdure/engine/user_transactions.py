@@ -5,13 +5,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 
 from perdure.core.effects import DispatchActivity
-from perdure.core.events import ExecutionStarted
+from perdure.core.events import ExecutionStarted, TaskFailed
+from perdure.core.failures import FailureDetails
 from perdure.core.messages import Message, encode_message
 from perdure.engine.activities import Settlement, Settling
 from perdure.engine.nudges import MessagesStored, encode_nudges
 from perdure.engine.recovery import outcome_id
 from perdure.store.contract import Fence, StoredMessage, Transactions
-from perdure.store.errors import StoreUnavailableError
+from perdure.store.errors import LeaseLostError, StoreUnavailableError
 
 _PAUSE = 1.0
 _REMEMBERED = 10_000
@@ -29,14 +30,16 @@ class UserTransactions:
         done: Callable[[DispatchActivity, Settlement], None],
         want: Callable[[Collection[int]], None],
         failed: Callable[[BaseException], None],
+        shared: bool,
     ) -> None:
         """``partition`` (of an instance) and ``fence`` (of an activity) are called in any thread.
 
         ``done`` is called for each settled activity; ``want`` when there may be something in the inboxes of partitions, whoever
-        owns them.
+        owns them. ``shared``: other engines may take activities over.
         """
         self._transactions = transactions
         self._partition = partition
+        self._fence = fence
         self._done = done
         self._want = want
         self._failed = failed
@@ -46,7 +49,15 @@ class UserTransactions:
         self._watching: asyncio.Task[None] | None = None
         self._enlisted: OrderedDict[str, str] = OrderedDict()
         """The messages of starts whose callers may wait for them, by instance id."""
-        self.settling = Settling(transactions=transactions, fence=fence, stored=self._outcome, settled=self._on_settled)
+        self._telling: set[asyncio.Task[None]] = set()
+        """Failures that are being written."""
+        self.settling = Settling(
+            transactions=transactions,
+            fence=fence,
+            stored=self._outcome,
+            settled=self._on_settled,
+            failed=self._on_failed if shared else None,
+        )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on messages can be enlisted."""
@@ -57,6 +68,11 @@ class UserTransactions:
         self._loop = None
         if self._watching is not None:
             self._watching.cancel()
+
+    async def told(self) -> None:
+        """Returns when no failure is on its way into the store."""
+        while self._telling:
+            await asyncio.wait(self._telling)
 
     def enlist(self, message: Message, connection: object) -> None:
         """Writes the start in the transaction on ``connection``. Any thread; blocks.
@@ -99,6 +115,30 @@ class UserTransactions:
             self._failed(settlement.unknown)  # recovery finds out, and dispatches it again if it isn't stored
         elif not settlement.refused:
             self._want((self._partition(work.instance_id),))
+
+    def _on_failed(self, work: DispatchActivity, failure: FailureDetails) -> None:
+        """Whoever has taken the activity over may commit it meanwhile, and then this failure must not be told."""
+        fence = self._fence(work)
+        if fence is not None:
+            event = TaskFailed(work.task_id, failure)
+            message = self._outcome(Message(work.instance_id, event, work.execution_id, work.generation))
+            task = asyncio.get_running_loop().create_task(self._tell(work, message, fence))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, work: DispatchActivity, message: StoredMessage, fence: Fence) -> None:
+        settlement = Settlement()
+        try:
+            async with self._transactions.begin_async() as transaction:
+                await transaction.commit(message, fence)
+        except LeaseLostError:
+            settlement = Settlement(refused=True)
+        except StoreUnavailableError as error:
+            settlement = Settlement(unknown=error)
+        except Exception as error:  # noqa: BLE001 - the engine decides what it means
+            self._failed(error)
+            return
+        self._on_settled(work, settlement)
 
     def _watch(self, partition: int) -> None:
         self._open.add(partition)

@@ -2,20 +2,16 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perdure.client.links import DEFAULT_CONNECTION, WEBHOOKS_PATH, ManagementLinks
 from perdure.core.errors import PerdureError
 from perdure.engine.clock import SystemClock
+from perdure.host.admin import Admin
 from perdure.host.client_binding import BlockingFunctionClient, FunctionClient, run_on
 from perdure.host.durable_http import HttpActivity, TokenSource
 from perdure.host.functions import HostFunctions
@@ -80,10 +76,11 @@ class Application:
         self._app_settings = os.environ if app_settings is None else app_settings
         loaded = without_disabled(loaded, self._app_settings)
         self._triggered = loaded.triggered
+        self._served = loaded.triggered if settings.serves_functions else ()
+        """Those whose triggers this process looks after."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loopback: LoopbackListener | None = None
         self._last_links: tuple[str, ManagementLinks] | None = None
-        self._started_at = 0.0
         self.base_url = "http://localhost"
         """How callers reach the host, where no request tells: for functions that timers and queues run."""
         self._queues = _queues(loaded, settings, self._app_settings)
@@ -94,7 +91,7 @@ class Application:
         self._timers = Timers(loaded.triggered, self._invoker, clock, settings=self._app_settings, time_zone=settings.time_zone)
         self._listeners: list[QueueListener] = [
             self._queues.listener(function, function.trigger, self._invoker)
-            for function in loaded.triggered
+            for function in self._served
             if self._queues is not None and isinstance(function.trigger, QueueTrigger)
         ]
         self._check_hubs()
@@ -121,10 +118,10 @@ class Application:
         )
         self._management = self._management_options()
         self._api = None
-        if management:
+        if management and settings.serves_functions:
             self._api = management_api(self.hub.client, keys, settings.hub_name, options=self._management)
-        self._reserved = Starlette(routes=[Route("/", self._root), Route("/admin/host/status", self._status)])
-        self._http = HttpFunctions(loaded.triggered, self._invoker, keys, _http_options(settings), fallback=self._reserved)
+        self._reserved = Starlette(routes=Admin(self.hub, keys, settings.hub_name, len(self._triggered)).routes())
+        self._http = HttpFunctions(self._served, self._invoker, keys, _http_options(settings), fallback=self._reserved)
         self.asgi: ASGIApp = self._answer
         if settings.cors_origins:
             from starlette.middleware.cors import CORSMiddleware
@@ -144,7 +141,6 @@ class Application:
             HubInUseError, StoreUnavailableError, SchemaTooNewError: the hub can't be opened; it can be tried again.
         """
         self._loop = asyncio.get_running_loop()
-        self._started_at = time.monotonic()
         if any(parameter.kind == "azure" for function in self._triggered for parameter in function.clients):
             from perdure.host.loopback import LoopbackListener
 
@@ -159,9 +155,10 @@ class Application:
             await self._end_loopback()
             raise
         try:
-            await self._timers.start(self.hub.client)
+            if self._settings.serves_functions:
+                await self._timers.start(self.hub.client)
             await self._http.start()
-            await warm_up(self._triggered, self._invoker)
+            await warm_up(self._served, self._invoker)
         except BaseException:
             await self.stop()
             raise
@@ -229,25 +226,6 @@ class Application:
             await self._reserved(scope, receive, send)
         else:
             await self._http(scope, receive, send)
-
-    async def _root(self, request: Request) -> Response:
-        return PlainTextResponse("This functions host is up and running (Perdure).\n")
-
-    async def _status(self, request: Request) -> Response:
-        key = request.headers.get("x-functions-key") or request.query_params.get("code")
-        if self._keys is not None and not self._keys.opens_route("admin", key):
-            return Response(status_code=401)
-        from importlib.metadata import version  # slow to import, and asked for by few
-
-        body = {
-            "id": self._settings.hub_name,
-            "state": "Running",
-            "version": version("perdure"),
-            "processUptime": round((time.monotonic() - self._started_at) * 1000),
-            "functions": len(self._triggered),
-            "runningActivities": self.hub.running_activities,
-        }
-        return Response(msgspec.json.encode(body), media_type="application/json")
 
     def _management_options(self) -> ManagementOptions:
         return ManagementOptions(

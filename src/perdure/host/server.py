@@ -1,29 +1,20 @@
 """``FunctionsHost``: an app served on a port, from start to drained end."""
 
 import asyncio
-import errno
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from perdure.core.errors import PerdureError
 from perdure.engine.errors import EngineStoppedError
 from perdure.host.application import Application
 from perdure.host.durable_http import TokenSource
 from perdure.host.keys import load_or_create_keys
+from perdure.host.listening import base_url, listen
 from perdure.host.loopback import QuietServer
 from perdure.host.model import LoadedApp
 from perdure.host.settings import HostSettings
-
-
-class AddressInUseError(PerdureError):
-    """The host can't listen where it should."""
-
-    code = "PD4240"
-
 
 _log = logging.getLogger("perdure.host")
 
@@ -50,19 +41,20 @@ class FunctionsHost:
         self._server: QuietServer | None = None
         self._stopping = False
 
-    async def serve(self, *, listening: Callable[[str], None] | None = None) -> None:
+    async def serve(self, *, listening: Callable[[str], None] | None = None, listener: socket.socket | None = None) -> None:
         """Serves until SIGINT, SIGTERM or ``stop``, then drains; a second signal ends open requests and activities at once.
 
-        ``listening`` is called with the host's URL, once requests are answered.
+        ``listening`` is called with the host's URL, once requests are answered. A ``listener`` may be shared with other
+        processes; by default there is a new one, where the settings say.
 
         Raises:
             AddressInUseError: the port is taken, or the address isn't this machine's.
             HubInUseError, StoreUnavailableError, SchemaTooNewError: the hub can't be opened.
             EngineStoppedError: the hub had to give up while it was serving, so that another process has to go on.
         """
-        listener = self._listen()
+        listener = listener or listen(self._settings)
         try:
-            self._application.base_url = self._base_url(listener)
+            self._application.base_url = base_url(self._settings, listener)
             self._server = QuietServer(self._application.asgi, grace=self._settings.drain_grace.total_seconds())
             with _on_signals(self.stop):
                 await self._application.start()
@@ -104,28 +96,6 @@ class FunctionsHost:
         if listening is not None and server.started:
             listening(self._application.base_url)
         await serving
-
-    def _listen(self) -> socket.socket:
-        host, port = self._settings.host, self._settings.port
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            return socket.create_server((host, port), family=family, backlog=2048)
-        except OSError as error:
-            match error.errno:
-                case errno.EADDRINUSE:
-                    remedy = f"Stop what listens there, or take another port: --port {port + 1}, or --port 0 for any free one."
-                case errno.EACCES:
-                    remedy = "Ports below 1024 belong to the system. Take another one, such as --port 7071."
-                case _:
-                    remedy = "Give an address of this machine with --host, such as 127.0.0.1."
-            reason = str(error) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-            raise AddressInUseError(f"can't listen on {host}, port {port}: {reason}. {remedy}") from None
-
-    def _base_url(self, listener: socket.socket) -> str:
-        host = self._settings.host
-        if host in ("0.0.0.0", "::"):
-            host = "localhost"
-        return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
 @contextmanager

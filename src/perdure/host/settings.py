@@ -11,7 +11,7 @@ from typing import Any
 
 from perdure.core.errors import PerdureError
 from perdure.core.messages import ReusePolicy
-from perdure.engine.settings import EngineSettings
+from perdure.engine.settings import EngineSettings, Role
 from perdure.host import setting_values as parse
 
 
@@ -47,6 +47,12 @@ class HostSettings:
         7071, parse.integer(0, 65535), "Port to listen on; 0 takes a free one.", local="LocalHttpPort", flag="--port"
     )
     store: str = setting("sqlite:///.perdure/hub.db", parse.text, "URL of the store that keeps the hub.", flag="--store")
+    role: Role = setting(
+        "all",
+        parse.choice("all", "worker", "owner", "http"),
+        "Its part in a shared hub: all, worker (only activities), owner (only orchestrations and entities), http (only clients).",
+        flag="--role",
+    )
     hub_name: str = setting("TestHubName", parse.text, "Name of the task hub.", host_json=f"{_DURABLE}.hubName", flag="--hub")
     keys_file: Path = setting(
         Path(".perdure/keys.json"), parse.text, "File with the host's keys, made on first start.", flag="--keys-file"
@@ -155,6 +161,11 @@ class HostSettings:
             environment.setdefault(name, value)
 
     @property
+    def serves_functions(self) -> bool:
+        """Whether triggers and the management API are there; the other roles only tell how they are."""
+        return self.role in ("all", "http")
+
+    @property
     def reuse_policy(self) -> ReusePolicy:
         """What a start does that finds its id taken."""
         any_state = self.overridable_existing_instance_states == "AnyState"
@@ -168,6 +179,7 @@ class HostSettings:
             max_payload_bytes=self.max_payload_bytes,
             session_idle_timeout=self.session_idle_timeout,
             drain_grace=self.drain_grace,
+            role=self.role,
         )
 
 

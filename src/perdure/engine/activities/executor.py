@@ -124,8 +124,8 @@ class ActivityExecutor:
 
     @property
     def capacity(self) -> int:
-        """How many of the registered activities can run at once."""
-        pools = {function.pool for function in self._activities.values()}
+        """How many of the app's activities can run at once."""
+        pools = {function.pool for function in self._activities.values() if not function.name.startswith("BuiltIn::")}
         sizes = {"loop": self._max_concurrent, "thread": self._max_threads, "process": self._max_processes}
         return min(self._max_concurrent, sum(sizes[pool] for pool in pools))
 
@@ -307,10 +307,11 @@ class ActivityExecutor:
             elif job.wanted:
                 work = job.work
                 self._forget(work)
-                if job.expired:
-                    outcomes.append(ActivityOutcome(work, None, job.timeout_failure()))
+                failure = job.timeout_failure() if job.expired else job.failure
+                if failure is not None and job.function.transactional and self._settling and self._settling.failed:
+                    self._settling.failed(work, failure)
                 else:
-                    outcomes.append(ActivityOutcome(work, job.result, job.failure))
+                    outcomes.append(ActivityOutcome(work, None if job.expired else job.result, failure))
         self._fill_slots()
         if self._running == 0 and self._idle is not None:
             _resolve(self._idle)

@@ -29,7 +29,7 @@ _NOTHING: Outcome = (None, None)
 
 
 class Settling(msgspec.Struct, frozen=True, kw_only=True):
-    """What transactional activities need of the engine. All but ``settled`` is called in any thread."""
+    """What transactional activities need of the engine. ``fence`` and ``stored`` are called in any thread."""
 
     transactions: Transactions
     fence: Callable[[DispatchActivity], Fence | None]
@@ -38,6 +38,8 @@ class Settling(msgspec.Struct, frozen=True, kw_only=True):
     """A completion for the inbox of the activity's instance."""
     settled: Callable[[DispatchActivity, Settlement], None]
     """Called on the loop thread for each activity that has no outcome but its settlement."""
+    failed: Callable[[DispatchActivity, FailureDetails], None] | None = None
+    """Takes failures, instead of their being reported as outcomes."""
 
 
 class TransactionalRunner:

@@ -7,8 +7,10 @@ looked at, suspended and resumed like any instance.
 Not guaranteed: exactly once. A host that dies while the function runs runs it again, with ``past_due``.
 """
 
+import asyncio
 import logging
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -18,9 +20,11 @@ from azure.functions.timer import TimerRequest
 from perdure.client import DurableClient
 from perdure.core.context import DurableOrchestrationContext
 from perdure.core.functions import ActivityFunction, OrchestratorFunction
+from perdure.core.messages import ReusePolicy
 from perdure.core.tasks import Task
 from perdure.core.times import from_us
 from perdure.engine.clock import Clock
+from perdure.engine.errors import InstanceAlreadyExistsError, InstanceNotFoundError, NobodyAnswersError
 from perdure.host.model import TimerTrigger, TriggeredFunction
 from perdure.host.triggers.app_settings import expand
 from perdure.host.triggers.errors import ScheduleError
@@ -93,24 +97,31 @@ class Timers:
         return ActivityFunction(ACTIVITY, self._fire, "loop", input_type=_Firing, output_type=TimerState)
 
     async def start(self, client: DurableClient) -> None:
-        """Makes the hub's timers those of the app: new ones begin, changed ones follow their new schedule, others end."""
+        """Makes the hub's timers those of the app: new ones begin, changed ones follow their new schedule, others end.
+
+        Other hosts may be doing the same at this moment. If no engine owns partitions yet, it happens as soon as one does.
+        """
         known = await client.get_status_by(instance_id_prefix=INSTANCE_PREFIX, names=[ORCHESTRATOR])
         running = {status.instance_id for status in known if not status.is_terminal}
         wanted = {INSTANCE_PREFIX + name: name for name in self._timers}
-        for status in known:
-            if status.instance_id not in wanted:
-                await client.terminate(status.instance_id, "the app has no such timer any more")
-                await client.purge_instance_history(status.instance_id)
-        for instance_id, name in wanted.items():
-            _, trigger, schedule = self._timers[name]
-            fresh = TimerState(
-                function=name, schedule=schedule.text, time_zone=schedule.time_zone, due=schedule.next_after(self._started)
-            )
-            if instance_id not in running:
-                await client.start_new(ORCHESTRATOR, instance_id, fresh)
+        unwanted = [status.instance_id for status in known if status.instance_id not in wanted]
+        await asyncio.gather(
+            *(_end(client, instance_id) for instance_id in unwanted),
+            *(self._begin(client, instance_id, name, instance_id in running) for instance_id, name in wanted.items()),
+        )
+
+    async def _begin(self, client: DurableClient, instance_id: str, name: str, running: bool) -> None:
+        _, trigger, schedule = self._timers[name]
+        fresh = TimerState(
+            function=name, schedule=schedule.text, time_zone=schedule.time_zone, due=schedule.next_after(self._started)
+        )
+        with suppress(InstanceAlreadyExistsError, NobodyAnswersError):
+            if not running:
+                await client.start_new(ORCHESTRATOR, instance_id, fresh, reuse_policy=ReusePolicy.ONLY_IF_TERMINAL)
             elif not await self._is_current(client, instance_id, schedule):
                 await client.raise_event(instance_id, _CHANGE, TimerChange(state=fresh))
-            if trigger.run_on_startup:
+        if trigger.run_on_startup:
+            with suppress(NobodyAnswersError):
                 await client.raise_event(instance_id, _CHANGE, TimerChange(run=True))
 
     async def _is_current(self, client: DurableClient, instance_id: str, schedule: Schedule) -> bool:
@@ -153,6 +164,12 @@ class _Firing(msgspec.Struct, frozen=True, kw_only=True):
     state: TimerState
     is_due: bool
     """``False``: it runs because the host has started."""
+
+
+async def _end(client: DurableClient, instance_id: str) -> None:
+    with suppress(InstanceNotFoundError, NobodyAnswersError):
+        await client.terminate(instance_id, "the app has no such timer any more")
+        await client.purge_instance_history(instance_id)
 
 
 def _timer(context: DurableOrchestrationContext) -> Generator[Task[Any], Any, None]:

@@ -11,7 +11,7 @@ from perdure.store.contract import Fence, StoredMessage
 from perdure.store.errors import StoreUnavailableError
 from perdure.store.postgres.failures import translate
 from perdure.store.postgres.session import Connection
-from perdure.store.postgres.settling import statement, unknown
+from perdure.store.postgres.settling import PREPARE, REFUSED, is_unknown, settle_and_commit, unknown, values
 from perdure.store.postgres.target import Target
 from perdure.store.refusals import fence_lost, transaction_ended
 
@@ -36,25 +36,25 @@ _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutErro
 class AsyncSettlement:
     """See ``AsyncTransaction``."""
 
-    def __init__(self, connection: Connection, transaction: "Transaction", target: Target) -> None:
+    def __init__(self, connection: Connection, target: Target) -> None:
         self.connection = connection
         self.committed = False
-        self._transaction = transaction
         self._target = target
 
     async def commit(self, message: StoredMessage, fence: Fence) -> None:
         """See ``Transaction.commit``."""
         connection = self.connection
-        if not connection.is_in_transaction():
-            raise transaction_ended()
-        sql, arguments = statement(message, fence, self._target)
         try:
-            if not await connection.fetch(sql, *arguments):
-                raise fence_lost(fence)
-            await self._transaction.commit()
+            if not connection.is_in_transaction():
+                raise transaction_ended()
+            await connection.execute(PREPARE, values(message, fence))
+            await connection.execute(settle_and_commit(self._target))
         except _FAILURES as error:
-            if connection.is_closed():
+            state = error.sqlstate if isinstance(error, asyncpg.PostgresError) else None
+            if is_unknown(state, _is_lost(connection)):
                 raise unknown(self._target, error) from error
+            if state == REFUSED:
+                raise fence_lost(fence) from None
             raise
         self.committed = True
 
@@ -84,12 +84,11 @@ class AsyncConnections:
                 await transaction.start()
             except _FAILURES as error:
                 raise self._translated(error) from error
-            settlement = AsyncSettlement(connection, transaction, self._target)
+            settlement = AsyncSettlement(connection, self._target)
             try:
                 yield settlement
             finally:
-                if not settlement.committed:
-                    await _roll_back(connection, transaction)
+                await _end(connection, transaction, settlement.committed)
         finally:
             await pool.release(connection)
 
@@ -135,11 +134,24 @@ async def _reset(connection: Any) -> None:
     await connection.execute(RESET)
 
 
-async def _roll_back(connection: Connection, transaction: "Transaction") -> None:
+async def _end(connection: Connection, transaction: "Transaction", committed: bool) -> None:
     try:
-        await transaction.rollback()
+        # What was committed in SQL the driver hasn't noticed; to the server a second time means nothing.
+        await (transaction.commit() if committed else transaction.rollback())
     except _FAILURES:
-        connection.terminate()
+        _terminate(connection)
     except BaseException:
-        connection.terminate()
+        _terminate(connection)
         raise
+
+
+def _is_lost(connection: Connection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True  # the pool has taken it back already
+
+
+def _terminate(connection: Connection) -> None:
+    if not _is_lost(connection):
+        connection.terminate()

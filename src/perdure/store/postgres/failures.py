@@ -23,7 +23,7 @@ def translate(error: Exception, place: str) -> PerdureError | None:
         )
     if isinstance(error, OSError):
         return _unavailable(place, _words(error), "Check that the server runs, its address, and the network")
-    if isinstance(error, asyncpg.InterfaceError) and "clos" in str(error):
+    if isinstance(error, asyncpg.InternalClientError) or (isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)):
         return _unavailable(place, "the connection was lost", "It is made anew by the next call")
     return None
 

@@ -11,6 +11,9 @@ from perdure.store.postgres.failures import DEADLOCKS, refused_credentials, tran
 from perdure.store.postgres.target import Target
 
 T = TypeVar("T")
+_ENDS = ("25006", "57P", "08")
+"""Errors after which the connection is of no use: a server that only reads, one that shuts down, a broken protocol. The driver may
+say so before it notices that the connection is closed."""
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 # The server gives up first, so that the connection survives; the client's own limit is for a network that swallows all.
@@ -65,7 +68,7 @@ class Session:
             async with asyncio.timeout(None if patiently else self._target.command_timeout + _GRACE_SECONDS):
                 return await work(connection)
         except Exception as error:
-            if not isinstance(error, asyncpg.PostgresError) or error.sqlstate == "25006":
+            if not isinstance(error, asyncpg.PostgresError) or str(error.sqlstate).startswith(_ENDS):
                 connection.terminate()
             if isinstance(error, asyncpg.PostgresError) and error.sqlstate in DEADLOCKS:
                 self._counters.deadlocks += 1

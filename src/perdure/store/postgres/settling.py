@@ -1,40 +1,68 @@
-"""The end of an activity's transaction: its completion is written in it, if the activity is still the engine's to run."""
+"""The end of an activity's transaction: its completion is written in it, if the activity is still the engine's to run.
 
-from typing import Any
+The last statement locks the partition until the transaction is committed, and whoever takes the partition over has to wait for
+that. So both go to the server together: a process that is stopped in between must not stop the others.
+"""
+
+from base64 import b64encode
+
+import msgspec
 
 from perdure.store.contract import Fence, Lease, StoredMessage
 from perdure.store.errors import StoreUnavailableError
 from perdure.store.postgres.target import Target
 
-# Each gives a row if it has done everything. A message of the same id is the outcome of an earlier run of the same activity.
-# The lock makes whoever takes the partition over wait, who then reads what was written.
-_BY_LEASE = """
-    WITH fence AS (SELECT 1 FROM hub.partitions WHERE partition = $5::integer AND epoch = $6::bigint FOR KEY SHARE),
-    written AS (
+PREPARE = "SELECT set_config('perdure.settling', $1, true)"
+"""Hands ``values`` over to the statement behind it, which can have no parameters."""
+REFUSED = "PD002"
+"""The SQLSTATE of a fence that isn't current, or of a message whose id is taken: by an earlier run of the same activity."""
+_ENDS = ("08", "57P")
+
+_LEASE = "hub.partitions WHERE partition = (_values ->> 'partition')::integer AND epoch = (_values ->> 'epoch')::bigint"
+# As everywhere, partitions are locked before messages, and these before activities.
+_SETTLE = f"""
+    DO $settle$
+    DECLARE
+        _values json := current_setting('perdure.settling')::json;
+    BEGIN
+        IF _values ->> 'claim' IS NULL THEN
+            PERFORM 1 FROM {_LEASE} FOR KEY SHARE;
+            IF NOT FOUND THEN RAISE 'stale epoch' USING ERRCODE = '{REFUSED}'; END IF;
+        END IF;
         INSERT INTO hub.messages (message_id, instance_id, partition, body, stored_at)
-        SELECT $1::text, $2::text, $3::integer, $4::bytea, hub.now_us() FROM fence
-        ON CONFLICT (message_id) DO NOTHING RETURNING 1)
-    SELECT 1 FROM written
-"""
-# Messages before activities: the order of locks of the whole schema.
-_BY_CLAIM = """
-    WITH written AS (
-        INSERT INTO hub.messages (message_id, instance_id, partition, body, stored_at)
-        VALUES ($1::text, $2::text, $3::integer, $4::bytea, hub.now_us())
-        ON CONFLICT (message_id) DO NOTHING RETURNING 1),
-    settled AS (
-        DELETE FROM hub.activities WHERE activity_id = $5::text AND token = $6::bigint AND EXISTS (SELECT 1 FROM written)
-        RETURNING 1)
-    SELECT 1 FROM settled
+        VALUES (
+            _values ->> 'message_id', _values ->> 'instance_id', (_values ->> 'of')::integer,
+            decode(_values ->> 'body', 'base64'), hub.now_us())
+        ON CONFLICT (message_id) DO NOTHING;
+        IF NOT FOUND THEN RAISE 'settled before' USING ERRCODE = '{REFUSED}'; END IF;
+        IF _values ->> 'claim' IS NOT NULL THEN
+            DELETE FROM hub.activities WHERE activity_id = _values ->> 'claim' AND token = (_values ->> 'token')::bigint;
+            IF NOT FOUND THEN RAISE 'stale token' USING ERRCODE = '{REFUSED}'; END IF;
+        END IF;
+    END $settle$;
+    COMMIT
 """
 
 
-def statement(message: StoredMessage, fence: Fence, target: Target) -> tuple[str, tuple[Any, ...]]:
-    """The SQL that writes ``message`` under ``fence``, for drivers that count parameters; and these."""
-    columns = (message.message_id, message.instance_id, message.partition, message.body)
-    if isinstance(fence, Lease):
-        return target.sql(_BY_LEASE), (*columns, fence.partition, fence.epoch)
-    return target.sql(_BY_CLAIM), (*columns, fence.activity_id, fence.token)
+def values(message: StoredMessage, fence: Fence) -> str:
+    """What ``PREPARE`` has to be given."""
+    proof = (
+        {"partition": fence.partition, "epoch": fence.epoch}
+        if isinstance(fence, Lease)
+        else {"claim": fence.activity_id, "token": fence.token}
+    )
+    columns = {"message_id": message.message_id, "instance_id": message.instance_id, "of": message.partition}
+    return msgspec.json.encode(columns | proof | {"body": b64encode(message.body).decode()}).decode()
+
+
+def settle_and_commit(target: Target) -> str:
+    """Writes the message under the fence and commits, in one go."""
+    return target.sql(_SETTLE)
+
+
+def is_unknown(sqlstate: str | None, lost: bool) -> bool:
+    """Whether an error leaves open what became of the commit: the server went away, perhaps before the driver noticed it."""
+    return lost or (sqlstate is not None and sqlstate.startswith(_ENDS))
 
 
 def unknown(target: Target, error: Exception) -> StoreUnavailableError:

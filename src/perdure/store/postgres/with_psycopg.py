@@ -14,7 +14,7 @@ from perdure.store.contract import Fence, StoredMessage
 from perdure.store.errors import StoreUrlError
 from perdure.store.postgres.activity_connections import IDLE_SECONDS, MOST_CONNECTIONS, RESET, SETTINGS, no_connection
 from perdure.store.postgres.enlisting import KNOWN, Enlistment, no_transaction
-from perdure.store.postgres.settling import statement, unknown
+from perdure.store.postgres.settling import PREPARE, REFUSED, is_unknown, settle_and_commit, unknown, values
 from perdure.store.postgres.target import Target
 from perdure.store.refusals import fence_lost, transaction_ended
 
@@ -25,10 +25,9 @@ AsyncConnection = psycopg.AsyncConnection[Any]
 class BlockingSettlement:
     """See ``Transaction``."""
 
-    def __init__(self, connection: Connection, transaction: psycopg.Transaction, target: Target) -> None:
+    def __init__(self, connection: Connection, target: Target) -> None:
         self.connection = connection
         self.committed = False
-        self._transaction = transaction
         self._target = target
 
     def commit(self, message: StoredMessage, fence: Fence) -> None:
@@ -36,15 +35,14 @@ class BlockingSettlement:
         connection = self.connection
         if not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE:
             raise transaction_ended()
-        sql, arguments = statement(message, fence, self._target)
         try:
-            cursor = psycopg.RawCursor(connection, row_factory=tuple_row)
-            if cursor.execute(sql.encode(), arguments).fetchone() is None:
-                raise fence_lost(fence)
-            self._transaction.__exit__(None, None, None)
-        except psycopg.OperationalError as error:
-            if connection.closed:
+            psycopg.RawCursor(connection).execute(PREPARE, (values(message, fence),))
+            psycopg.Cursor(connection).execute(settle_and_commit(self._target).encode())
+        except psycopg.Error as error:
+            if is_unknown(error.sqlstate, connection.closed):
                 raise unknown(self._target, error) from error
+            if error.sqlstate == REFUSED:
+                raise fence_lost(fence) from None
             raise
         self.committed = True
 
@@ -77,9 +75,9 @@ class BlockingConnections:
                 transaction.__enter__()
             except psycopg.OperationalError as error:
                 raise no_connection(self._target, str(error)) from error
-            settlement = BlockingSettlement(connection, transaction, self._target)
+            settlement = BlockingSettlement(connection, self._target)
             yield settlement
-            reusable = settlement.committed and self._give_back(connection)
+            reusable = settlement.committed and self._give_back(connection, transaction)
         finally:
             # It may be in any state; closing it undoes what isn't committed.
             if connection is not None and not reusable:
@@ -117,8 +115,10 @@ class BlockingConnections:
             raise
         return connection
 
-    def _give_back(self, connection: Connection) -> bool:
+    def _give_back(self, connection: Connection, transaction: psycopg.Transaction) -> bool:
         try:
+            # It was committed in SQL, which the driver hasn't noticed; to the server a second time means nothing.
+            transaction.__exit__(None, None, None)
             connection.row_factory = tuple_row
             connection.cursor_factory = psycopg.Cursor
             connection.execute(RESET)
