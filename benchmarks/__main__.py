@@ -11,7 +11,7 @@ from benchmarks.hubs import loop_name
 from benchmarks.peers import WORKLOADS as PEER_WORKLOADS
 from benchmarks.peers import peer
 from benchmarks.runs import Variant, checked_out, results
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import ON_POSTGRESQL, WORKLOADS, by_default, no_server
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         own = [Variant("perdure", "perdure")]
         if arguments.compare:
             own.append(Variant(f"perdure@{arguments.compare}", "perdure", stack.enter_context(checked_out(arguments.compare))))
-        for name in arguments.names or WORKLOADS:
+        for name in arguments.names or by_default(short=arguments.short):
             for parameters in WORKLOADS[name].cases(short=arguments.short):
                 begun = time.monotonic()
                 taking_part = [
@@ -38,10 +38,11 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measures Perdure on SQLite (synchronous=FULL), one JSON line per result. Each run has a process of its own.",
+        description="Measures Perdure on SQLite (synchronous=FULL) and PostgreSQL, one JSON line per result. Each run has a "
+        "process of its own, and a server of its own if it needs one.",
     )
     parser.add_argument("names", nargs="*", metavar="name", help=f"workloads, of {', '.join(WORKLOADS)}; default: all")
-    parser.add_argument("--short", action="store_true", help="smaller sizes, one run of each")
+    parser.add_argument("--short", action="store_true", help="smaller sizes, one run of each, no PostgreSQL unless named")
     parser.add_argument("--runs", type=int, help="how many runs the medians are of; default 3, or 1 with --short")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop", help="uvloop is used if it is installed")
     parser.add_argument("--compare", metavar="REV", help="alternate with this git revision, and print ratios")
@@ -51,6 +52,11 @@ def _arguments() -> argparse.Namespace:
     unknown = [name for name in arguments.names if name not in WORKLOADS]
     if unknown:
         parser.error(f"unknown workload {unknown[0]!r}; choose from {', '.join(WORKLOADS)}")
+    missing = no_server()
+    if missing and set(arguments.names) & set(ON_POSTGRESQL):
+        parser.error(missing)
+    if not arguments.names and (missing or arguments.short):
+        print(f"PostgreSQL is left out: {missing or 'name its workloads to have them in a short run'}", file=sys.stderr)
     for name in arguments.peer:
         try:
             peer(name)

@@ -25,16 +25,21 @@ class Bench:
 
     async def run_all(self, orchestrator: str, instances: int, input_: Any) -> None:
         """Starts that many, and returns when all of them have completed."""
-        target = self.endings.ended + instances
-        start = self.hub.client.start_new
-        await asyncio.gather(*(start(orchestrator, client_input=input_) for _ in range(instances)))
-        await self.endings.reach(target)
+        await run_all(self.hub, self.endings, orchestrator, instances, input_)
 
     async def measure(self, orchestrator: str, instances: int, input_: Any, unit: str, units: int) -> tuple[Measurement, Meter]:
         """``run_all`` under the meter."""
         meter = Meter(self.store)
         await self.run_all(orchestrator, instances, input_)
         return meter.stop(unit, units), meter
+
+
+async def run_all(hub: df.TaskHub, endings: Endings, orchestrator: str, instances: int, input_: Any) -> None:
+    """Starts that many, and returns when all of them have completed."""
+    target = endings.ended + instances
+    start = hub.client.start_new
+    await asyncio.gather(*(start(orchestrator, client_input=input_) for _ in range(instances)))
+    await endings.reach(target)
 
 
 @asynccontextmanager

@@ -169,10 +169,10 @@ def file_bytes(database: Path) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-def written_bytes() -> int:
-    """Bytes this process has made the kernel write to a disk so far."""
+def written_bytes(pid: int | str = "self") -> int:
+    """Bytes a process has made the kernel write to a disk so far; 0 where the system doesn't tell."""
     try:
-        lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+        lines = Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("write_bytes:")), 0)

@@ -5,12 +5,14 @@ Debian keeps the server's programs off the PATH; as root they refuse to run, so 
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -35,15 +37,18 @@ _SETTINGS = {
 class Cluster:
     """One server with one database, from ``start`` to ``stop``."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None, directory: Path | None = None) -> None:
+        """``directory``: where the server's folder goes, if not to the temporary files."""
         self.settings = _SETTINGS | dict(settings or {})
-        self.folder = Path(tempfile.mkdtemp(prefix="perdure-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="perdure-postgres-", dir=directory))
         self.port = _free_port()
-        self._bin = _programs()
+        self._bin = server_programs()
         self._user = _user()
         self._process: subprocess.Popen[bytes] | None = None
         if self._user is not None:
             shutil.chown(self.folder, self._user)
+            if directory is not None:
+                directory.chmod(0o711)  # the server has to get through it
         self._run(
             "initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "-D", "data"
         )
@@ -52,6 +57,11 @@ class Cluster:
     def url(self) -> str:
         """Of the database, for its superuser."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def pid(self) -> int:
+        """Of the server's first process, whose children are all others; 0 while it doesn't run."""
+        return self._process.pid if self._process is not None else 0
 
     def start(self) -> None:
         """Returns when the server takes connections."""
@@ -65,6 +75,7 @@ class Cluster:
                 extra_groups=[] if self._user else None,
                 stdout=log,
                 stderr=log,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no other thread may be forking while a fixture starts the server
             )
         self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-d", "postgres", until_it_works=True)
 
@@ -168,9 +179,9 @@ class PostgresHarness:
 
 
 @contextlib.contextmanager
-def running_cluster(settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+def running_cluster(settings: Mapping[str, str] | None = None, directory: Path | None = None) -> Iterator[Cluster]:
     """A server for as long as the context lasts."""
-    cluster = Cluster(settings)
+    cluster = Cluster(settings, directory)
     try:
         cluster.start()
         yield cluster
@@ -178,13 +189,18 @@ def running_cluster(settings: Mapping[str, str] | None = None) -> Iterator[Clust
         cluster.remove()
 
 
-def _programs() -> Path:
+def server_programs() -> Path:
+    """The folder of ``initdb`` and its like.
+
+    Raises:
+        RuntimeError: there is none.
+    """
     found = shutil.which("initdb")
     if found is not None:
         return Path(found).resolve().parent
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parent.parent.name))
     if not versions:
-        raise RuntimeError("These tests start a PostgreSQL server of their own: install it (Debian: apt-get install postgresql).")
+        raise RuntimeError("A PostgreSQL server has to be started: install it (Debian: apt-get install postgresql).")
     return versions[-1].parent
 
 
@@ -193,6 +209,12 @@ def _user() -> str | None:
         return None
     pwd.getpwnam("postgres")
     return "postgres"
+
+
+def _die_with_parent() -> None:
+    # A test run that is killed must not leave a server behind.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
 
 
 def _free_port() -> int:

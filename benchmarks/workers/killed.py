@@ -12,7 +12,8 @@ from benchmarks.hubs import loop_name, run_on
 from perdure.store.sqlite import SqliteStore
 
 
-def _logging_app(log: Path) -> df.DFApp:
+def logging_app(log: Path) -> df.DFApp:
+    """An app with ``logged_chain``."""
     app = df.DFApp()
     fd = os.open(log, os.O_WRONLY | os.O_APPEND)
 
@@ -33,7 +34,7 @@ def _logging_app(log: Path) -> df.DFApp:
 
 async def _work(database: Path, log: Path, instances: int, steps: int) -> None:
     """Starts what hasn't been started, and waits for all; so a restarted worker goes on where the killed one was."""
-    async with df.TaskHub(_logging_app(log), SqliteStore(database)) as hub:
+    async with df.TaskHub(logging_app(log), SqliteStore(database)) as hub:
         names = [f"chain-{number}" for number in range(instances)]
         policy = df.ReusePolicy.RETURN_EXISTING
         start = hub.client.start_new

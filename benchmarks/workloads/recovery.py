@@ -13,7 +13,7 @@ from benchmarks.hubs import Parameters
 from benchmarks.measuring import Measurement
 from perdure.core.codec import decode_segment
 from perdure.core.events import TaskCompleted
-from perdure.store.contract import InstanceQuery
+from perdure.store.contract import HubStore, InstanceQuery
 from perdure.store.sqlite import SqliteStore
 
 Done = set[tuple[str, int]]
@@ -31,23 +31,23 @@ async def run(parameters: Parameters, directory: Path) -> list[Measurement]:
     database, log = directory / "hub.db", directory / "activities.log"
     log.touch()
     worker = _worker(database, log, instances, steps)
-    while _lines(log) < instances * steps * parameters["killed_after"]:
+    while lines(log) < instances * steps * parameters["killed_after"]:
         if worker.poll() is not None:
             raise RuntimeError("the worker ended before it could be killed")
         await asyncio.sleep(0.001)
     worker.send_signal(signal.SIGKILL)
     worker.wait()
-    begun_before = _lines(log)
-    kept = await _completed(database)
+    begun_before = lines(log)
+    kept = await completed(SqliteStore(database))
     restarted_at = time.perf_counter()
     worker = _worker(database, log, instances, steps)
     if worker.wait() != 0:
         raise RuntimeError("the restarted worker failed")
     seconds = time.perf_counter() - restarted_at
-    entries = [_entry(line) for line in log.read_text(encoding="ascii").splitlines()]
+    entries = [entry(line) for line in log.read_text(encoding="ascii").splitlines()]
     times_run = Counter(entries)
     after = set(entries[begun_before:])
-    finished = await _completed(database)
+    finished = await completed(SqliteStore(database))
     return [
         Measurement(
             unit="step",
@@ -73,11 +73,13 @@ def _worker(database: Path, log: Path, instances: int, steps: int) -> "subproces
     )
 
 
-def _lines(log: Path) -> int:
+def lines(log: Path) -> int:
+    """How many activities have begun."""
     return log.read_bytes().count(b"\n")
 
 
-def _entry(line: str) -> tuple[str, int]:
+def entry(line: str) -> tuple[str, int]:
+    """The instance id and the step of a line."""
     instance_id, step = line.split()
     return instance_id, int(step)
 
@@ -87,9 +89,8 @@ def _children_cpu() -> float:
     return times.children_user + times.children_system
 
 
-async def _completed(database: Path) -> Done:
-    """The activities whose completion is in the store. Steps of a chain are its tasks, in order."""
-    store = SqliteStore(database)
+async def completed(store: HubStore) -> Done:
+    """The activities whose completion is in a store, which is opened for that. Steps of a chain are its tasks, in order."""
     await store.open()
     try:
         done: Done = set()

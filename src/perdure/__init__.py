@@ -50,7 +50,16 @@ if TYPE_CHECKING:
     from perdure.host.asgi import asgi, lifespan
     from perdure.host.client_binding import DurableOrchestrationClient
     from perdure.hub import BlockingTaskHub, TaskHub
-    from perdure.store.errors import HubInUseError, SchemaTooNewError, StoreError, StoreUnavailableError, StoreUrlError
+    from perdure.store.errors import (
+        HubInUseError,
+        SchemaTooNewError,
+        StoreError,
+        StoreUnavailableError,
+        StoreUrlError,
+        TransactionControlError,
+        TransactionsUnsupportedError,
+        UnusableConnectionError,
+    )
 
 _MODULES = {
     "ActivityContext": "engine.activities",
@@ -115,6 +124,9 @@ _MODULES = {
     "TaskFailedError": "core.failures",
     "TaskHub": "hub",
     "TimerTask": "core.tasks",
+    "TransactionControlError": "store.errors",
+    "TransactionsUnsupportedError": "store.errors",
+    "UnusableConnectionError": "store.errors",
     "activity_context": "engine.activities",
     "asgi": "host.asgi",
     "lifespan": "host.asgi",
@@ -184,6 +196,9 @@ __all__ = [
     "TaskFailedError",
     "TaskHub",
     "TimerTask",
+    "TransactionControlError",
+    "TransactionsUnsupportedError",
+    "UnusableConnectionError",
     "activity_context",
     "asgi",
     "entity_context",

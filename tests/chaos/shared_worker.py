@@ -90,8 +90,9 @@ async def talk(client: df.DurableClient, log: Any, name: str, number: int) -> No
         if not await retried(client.raise_event(instance_id, "say", event)):
             return
         log.write(f"said {instance_id} {event}\n")
-    signaled = await retried(client.signal_entity(df.EntityId("tally", "signals"), "add", 1))
-    log.write(f"{'signaled' if signaled else 'unknown'} {instance_id}\n")
+    log.write(f"signaling {instance_id}\n")
+    if await retried(client.signal_entity(df.EntityId("tally", "signals"), "add", 1)):
+        log.write(f"signaled {instance_id}\n")
 
 
 async def main(url: str, log_file: Path, name: str, finish: bool) -> None:

@@ -58,8 +58,10 @@ class Blocker:
 
 async def until_someone_waits(database: Database, number: int = 1) -> None:
     def ask() -> None:
-        while database.value(_WAITING) < number:
-            pass
+        for _ in range(20_000):
+            if database.value(_WAITING) >= number:
+                return
+        raise AssertionError("nobody waits")
 
     await asyncio.to_thread(ask)
 

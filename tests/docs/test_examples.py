@@ -63,6 +63,6 @@ def test_what_a_page_lets_the_reader_type_gives_what_it_shows(page: Path, tmp_pa
 @pytest.mark.parametrize("page", pages.PAGES, ids=pages.name_of)
 def test_all_blocks_are_of_a_known_kind_and_all_python_is_python(page: Path) -> None:
     for block in pages.blocks(page):
-        assert block.language in {"python", "output", "console", "sh", "text", "json", "sql"}, f"line {block.line}"
+        assert block.language in {"python", "output", "console", "sh", "text", "json", "sql", "yaml"}, f"line {block.line}"
         if block.language == "python":
             ast.parse(block.text)

@@ -8,6 +8,7 @@ from perdure.cli.errors import ExitCode
 from perdure.cli.instances import instances
 from perdure.cli.main import app
 from perdure.cli.new import Template
+from perdure.cli.stores import stores
 from perdure.host.host_json_keys import NO_MEANING
 from perdure.host.settings import DEFINITIONS, Definition
 from tests.docs import pages
@@ -38,13 +39,16 @@ def test_every_exit_code_is_documented() -> None:
 def test_every_command_and_template_is_documented() -> None:
     for command in app.registered_commands:
         assert f"## perdure {command.name}\n" in CLI
-    for command in instances.registered_commands:
+    for command in (*instances.registered_commands, *stores.registered_commands):
         assert re.search(rf"`{command.name}[` ]", CLI), command.name
     for template in Template:
         assert f"| `{template}`" in CLI
 
 
-@pytest.mark.parametrize("option", ["--host", "--port", "--store", "--hub", "--keys-file", "--log-level", "--reload"])
+@pytest.mark.parametrize(
+    "option",
+    ["--host", "--port", "--store", "--hub", "--keys-file", "--role", "--log-level", "--processes", "--reload"],
+)
 def test_the_options_of_start_are_documented(option: str) -> None:
     section = CLI.partition("## perdure start")[2].partition("## perdure new")[0]
     assert f"`{option}" in section

@@ -36,6 +36,13 @@ EXPECTED = {
         "left: ['@counter@items']",
     ],
     "bank_transfer": ["40 of 40 done, 400 in all accounts"],
+    "order_transactions": [
+        "order 1 again: UNIQUE constraint failed: orders.number",
+        "order-1: 4 chairs shipped",
+        "order-2: refused: 14 chairs too few",
+        "order-3: never was",
+        "6 chairs left, 1 booking",
+    ],
     "process_pool": ["5133 primes below 50,000; counted outside of this process: True"],
 }
 

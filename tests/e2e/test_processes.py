@@ -44,6 +44,7 @@ def _is_gone(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
 
 
+@pytest.mark.slow
 def test_processes_share_port_and_hub_and_one_that_dies_is_replaced(shop: Path, postgres_url: str) -> None:
     with running(shop, "--processes", "2", "--store", postgres_url) as (host, url):
         _wait_for(lambda: len(_pids(shop, postgres_url)) == 2)
@@ -51,7 +52,7 @@ def test_processes_share_port_and_hub_and_one_that_dies_is_replaced(shop: Path, 
         assert host.pid not in (first, second)
         os.kill(first, signal.SIGKILL)
         host.says(_ENDED)
-        # One is enough to be served; the hub's own partitions come to it when the lease of the other one ends.
+        # One is enough to be served, and the partitions of the dead one come to the others when its lease ends.
         assert httpx.get(f"{url}/admin/host/ping").status_code == 200
         _wait_for(lambda: len(set(_pids(shop, postgres_url)) - {first}) == 2)
         code = perdure("instances", "start", "approve_expense", "--url", url, "--input", "{}", "--id", "e1", folder=shop)
@@ -59,7 +60,6 @@ def test_processes_share_port_and_hub_and_one_that_dies_is_replaced(shop: Path, 
         left = set(_pids(shop, postgres_url)) - {first}
     assert all(_is_gone(pid) for pid in left)
     assert "".join(host.lines).count("Management API") == 1
-    assert re.search(r"INFO \[\d+\] |WARNING \[\d+\] ", "".join(host.lines)) or "Traceback" not in "".join(host.lines)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

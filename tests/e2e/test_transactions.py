@@ -18,8 +18,8 @@ import pytest
 import perdure as df
 from perdure.engine.hooks import EngineHooks
 from perdure.observability import LoggingHooks
-from perdure.store.contract import HubStore
-from perdure.store.errors import LeaseLostError, StoreUnavailableError, TransactionsUnsupportedError, UnusableConnectionError
+from perdure.store.contract import Fence, HubStore, StoredMessage
+from perdure.store.errors import LeaseLostError, StoreUnavailableError
 from perdure.testing.faults import Fault, FaultyStore
 from perdure.testing.replay_checker import ReplayChecker
 from tests.e2e.lab import until
@@ -322,6 +322,43 @@ async def test_an_engine_that_has_lost_the_partition_reports_nothing(
     assert place.rows() == ["x"]
 
 
+async def test_nor_does_one_report_a_failure_on_a_shared_hub(
+    postgres_place: Place, style: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next owner may be running the activity, and may commit it."""
+    place = postgres_place
+    store = place.store()
+    transactions: Any = store.transactions
+    begin = transactions.begin_async
+    told = asyncio.Event()
+
+    @asynccontextmanager
+    async def unlucky() -> AsyncGenerator[Any]:
+        async with begin() as transaction:
+
+            async def refuse(message: StoredMessage, _: Fence) -> None:
+                assert b"TaskFailed" in message.body
+                told.set()
+                raise LeaseLostError("somebody else has it")
+
+            transaction.commit = refuse
+            yield transaction
+
+    monkeypatch.setattr(transactions, "begin_async", unlucky)
+
+    def fail(name: str) -> None:
+        raise ValueError(name)
+
+    async with open_hub(place, transactional_app(place, style, written=fail), store=store) as hub:
+        instance_id = await hub.client.start_new("chain", client_input=["x"])
+        await told.wait()
+        await hub.client.raise_event(instance_id, "later")
+        assert (await hub.client.get_status(instance_id)).runtime_status is Status.Running
+    async with open_hub(place, transactional_app(place, style), first=False) as hub:
+        assert await output(hub, instance_id) == ["wrote x"]
+    assert place.rows() == ["x"]
+
+
 async def test_an_activity_waits_while_there_is_no_transaction_for_it(
     place: Place, style: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -544,7 +581,7 @@ def test_a_blocking_start_uses_the_callers_connection_in_the_callers_thread(plac
             connection.commit()
         assert hub.client.wait_for_completion(instance_id, timeout=30).output == ["wrote x"]
         assert not hub.client.get_status(lost)
-        with pytest.raises(UnusableConnectionError):
+        with pytest.raises(df.UnusableConnectionError):
             hub.client.start_new("chain", connection="nothing")
     with closing(place.connect()) as connection, pytest.raises(df.EngineStoppedError):
         hub.client.start_new("chain", connection=connection)
@@ -553,7 +590,7 @@ def test_a_blocking_start_uses_the_callers_connection_in_the_callers_thread(plac
 
 async def test_a_hub_in_memory_has_no_transaction_to_offer() -> None:
     async with df.TaskHub(transactional_app(Place("memory://"), "def"), "memory://") as hub:
-        with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(TransactionsUnsupportedError, match="sqlite:///"):
+        with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(df.TransactionsUnsupportedError, match="sqlite:///"):
             await hub.client.start_new("chain", connection=connection)
 
 
@@ -571,8 +608,8 @@ async def test_the_checks_of_a_start_come_first(place: Place) -> None:
 async def test_a_client_over_http_has_no_transaction() -> None:
     transport = httpx.MockTransport(lambda request: httpx.Response(500))
     async with df.Client("http://h", transport=transport) as client:
-        with pytest.raises(UnusableConnectionError, match="over HTTP"):
+        with pytest.raises(df.UnusableConnectionError, match="over HTTP"):
             await client.start_new("chain", connection=object())
     blocking = df.BlockingHttpClient("http://h", transport=transport)
-    with blocking, pytest.raises(UnusableConnectionError, match="over HTTP"):
+    with blocking, pytest.raises(df.UnusableConnectionError, match="over HTTP"):
         blocking.start_new("chain", connection=object())

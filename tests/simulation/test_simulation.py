@@ -1,8 +1,10 @@
 """The engine in a world where everything goes wrong, by seed. ``PERDURE_SEEDS=5000`` looks at more of them."""
 
 import asyncio
+import itertools
 import os
 import random
+import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, cast
@@ -33,6 +35,8 @@ def little_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_loop, "_ROUNDS", 3)
     monkeypatch.setitem(cast("dict[str, Any]", Timers.__init__.__kwdefaults__), "capacity", 3)
     monkeypatch.setattr(os, "urandom", _ids.randbytes)
+    numbers = itertools.count()
+    monkeypatch.setattr(socket, "gethostname", lambda: f"machine{next(numbers)}")  # each is one of its own
 
 
 class UntilLate(SeededFaults):

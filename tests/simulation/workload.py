@@ -25,7 +25,7 @@ def step(value: int) -> int:
     return (value * 31 + 7) % 1_000_003
 
 
-def random_program(luck: random.Random, run: int, depth: int = 0, pauses: Sequence[float] = (0, 0.01, 1, 30, 90)) -> Program:
+def random_program(luck: random.Random, run: int, depth: int = 0, *, pauses: Sequence[float]) -> Program:
     """Anything that an orchestration may do, in any order."""
     operations = ["chain", "fan", "timer", "fail", "retry", "race", "event", "both"] + ["sub", "subs"] * (depth < 2)
     ops: list[list[Any]] = []
@@ -44,9 +44,9 @@ def random_program(luck: random.Random, run: int, depth: int = 0, pauses: Sequen
             case "event" if depth == 0:
                 ops.append(["event", luck.choice(["go", "stop"])])
             case "sub":
-                ops.append(["subs", [random_program(luck, run, depth + 1, pauses)]])
+                ops.append(["subs", [random_program(luck, run, depth + 1, pauses=pauses)]])
             case "subs":
-                ops.append(["subs", [random_program(luck, run, depth + 1, pauses) for _ in range(3)]])
+                ops.append(["subs", [random_program(luck, run, depth + 1, pauses=pauses) for _ in range(3)]])
             case other:
                 ops.append([other if other != "event" else "fail", 1])
     rounds = luck.choice([0, 0, 1, 3] if depth == 0 else [0, 0, 0, 1])
@@ -178,6 +178,7 @@ def build_app(world: World, machine: Machine) -> df.DFApp:
             again = machine is world.machine and world.facts.completed[key]
             world.facts.check(not again, f"activity {name} of {key} runs again although its result is durable")
         await machine.sleep(world.luck.choice([0, 0, 0.01, 1]))
+        world.has_run(key)
 
     @app.activity_trigger(input_name="value")
     async def work(value: int) -> int:
@@ -206,8 +207,10 @@ def build_app(world: World, machine: Machine) -> df.DFApp:
 class Client:
     """Takes one instance through its life, and doesn't believe a word that isn't durable."""
 
-    def __init__(self, world: World, instance_id: str) -> None:
+    def __init__(self, world: World, instance_id: str, pauses: Sequence[float] = (0, 0.01, 1, 30, 90)) -> None:
+        """``pauses``: seconds that orchestrations wait for."""
         self._world = world
+        self._pauses = pauses
         self._facts = world.facts
         self._luck = world.luck
         self._id = instance_id
@@ -215,7 +218,7 @@ class Client:
     async def live(self, runs: int) -> None:
         """Several programs one after the other under the same id."""
         for run in range(runs):
-            program = random_program(self._luck, run)
+            program = random_program(self._luck, run, pauses=self._pauses)
             last = run == runs - 1
             await self._start(program, replace=run > 0)
             await self._pause()

@@ -41,6 +41,19 @@ def serve_with_processes(folder: Path, flags: Mapping[str, Any], settings: HostS
         return asyncio.run(_Processes(start_command(folder, flags), listener, count).run())
 
 
+class Pauses:
+    """How long to wait before a process is started again: twice as long each time that it dies early."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def after(self, lived: float) -> float:
+        """Seconds, for a process that has lived for ``lived`` seconds."""
+        early = lived < _HEALTHY_AFTER and self._last
+        self._last = min(self._last * 2, _LONGEST_PAUSE) if early else _FIRST_PAUSE
+        return self._last
+
+
 class _Processes:
     def __init__(self, command: list[str], listener: socket.socket, count: int) -> None:
         self._command = command
@@ -73,7 +86,7 @@ class _Processes:
 
     async def _keep(self, number: int) -> None:
         loop = asyncio.get_running_loop()
-        pause = 0.0
+        pauses = Pauses()
         while not self._ending.is_set():
             started_at = loop.time()
             code = await self._run_one(speaks=number == 0 and not self._served)
@@ -85,8 +98,7 @@ class _Processes:
                 self._note(code or ExitCode.FAILED)
                 self._end()
                 return
-            healthy = loop.time() - started_at >= _HEALTHY_AFTER
-            pause = _FIRST_PAUSE if healthy or not pause else min(pause * 2, _LONGEST_PAUSE)
+            pause = pauses.after(loop.time() - started_at)
             tell(f"a process has ended with {_told(code)}; another one starts in {pause:g} s")
             try:
                 await asyncio.wait_for(self._ending.wait(), pause)

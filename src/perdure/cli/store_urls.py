@@ -7,7 +7,8 @@ from urllib.parse import unquote
 
 from perdure.cli.errors import CommandError, ExitCode
 
-_PASSWORD = re.compile(r"(?<=://)([^/?#@]*?):[^@]*@|(?<=[?&])(password=)[^&]*")
+# To the last @, although it should be the first: in a password that isn't encoded there may be others.
+_PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):.*@|(?<=[?&])(password=)[^&]*")
 
 
 def without_password(url: str) -> str:

@@ -16,7 +16,7 @@ class Move(msgspec.Struct, frozen=True):
 
 
 def balance(me: str, members: Sequence[str], owners: Sequence[str]) -> Move:
-    """The move of engine ``me``, given those that own partitions (``me`` among them) and the owner of each partition ("" for none).
+    """The move of engine ``me``, given those that own partitions (``me`` among them) and each partition's owner ("" for none).
 
     All engines that see the same come to the same shares. Those that have the most may keep the odd ones, so that as few
     partitions as possible change hands.

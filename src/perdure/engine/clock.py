@@ -25,7 +25,7 @@ class SystemClock:
 
 
 class HubClock:
-    """A clock that goes like the store's, so that the engines of a shared hub agree on the time although their machines may not."""
+    """Goes like the store's clock, so that the engines of a shared hub agree on the time although their machines may not."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

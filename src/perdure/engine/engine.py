@@ -3,9 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Collection, Coroutine, Iterable, Sequence
-from itertools import chain
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
 
 from perdure.core.converter import JsonConverter
 from perdure.core.effects import CancelActivities, DispatchActivity, Effect, EntityOperationLost, InstanceEnded
@@ -14,32 +12,27 @@ from perdure.core.functions import Functions
 from perdure.core.ids import partition_of
 from perdure.core.messages import Message
 from perdure.core.state import InstanceState
-from perdure.core.times import duration_us
 from perdure.engine.activities import ActivityExecutor, ActivityOutcome, Settlement
 from perdure.engine.clock import Clock, HubClock
 from perdure.engine.committer import Batch, Committer
-from perdure.engine.envelopes import Envelope, Origin, Reply
+from perdure.engine.envelopes import Envelope, Origin
 from perdure.engine.errors import CommitFailedError, EngineStoppedError, NotShareableError
-from perdure.engine.exchange import Exchange
 from perdure.engine.hooks import EngineHooks
 from perdure.engine.inbox import Inbox
 from perdure.engine.load import Load
-from perdure.engine.nudges import ActivitiesOffered, LeasesChanged
+from perdure.engine.neighbours import Neighbours
+from perdure.engine.open_work import OpenWork
 from perdure.engine.ownership import Ownership
 from perdure.engine.partition_loop import PartitionLoop
-from perdure.engine.recovery import ActivityKey, Recovery, activity_key, outcome_keys
-from perdure.engine.requests import AnswerByNudge
+from perdure.engine.recovery import activity_key
 from perdure.engine.settings import EngineSettings
 from perdure.engine.shared_activities import SharedActivities
 from perdure.engine.timers import Timers
 from perdure.engine.user_transactions import UserTransactions
 from perdure.engine.waiters import Waiters
 from perdure.engine.watchdog import Watchdog
-from perdure.store.contract import Beat, Fence, HubInfo, HubStore, InstanceRecord, Member, StoredMessage
+from perdure.store.contract import Beat, Fence, HubInfo, HubStore, InstanceRecord
 from perdure.store.errors import LeaseLostError, StoreUnavailableError, TransactionsUnsupportedError
-
-_PATIENCE = 30.0
-"""Seconds that a request for another engine's instance may lie in its inbox before the caller is told."""
 
 
 class Engine:
@@ -64,11 +57,6 @@ class Engine:
         self._stopped: Exception | None = EngineStoppedError("the hub has not been started")
         self._started = False
         self._closing = False
-        self._exchange: Exchange | None = None
-        self._shared: SharedActivities | None = None
-        self._recovery: Recovery | None = None
-        self._held: set[ActivityKey] = set()
-        self._recovering: asyncio.Task[None] | None = None
         self._relief = asyncio.Event()
         self._next_eviction: asyncio.TimerHandle | None = None
         self.waiters = Waiters()
@@ -84,6 +72,7 @@ class Engine:
             kill_grace=settings.kill_grace,
             settling=self._user_transactions.settling if self._user_transactions is not None else None,
         )
+        self._neighbours = self._make_neighbours(store)
 
     @property
     def stopped(self) -> Exception | None:
@@ -137,12 +126,11 @@ class Engine:
                 f"role '{self._settings.role}' is for hubs that several processes share, and this store has one at a time. "
                 "Use a PostgreSQL store, or role 'all'."
             )
-        self._make_exchange()
         hub = await self._store.open()
         try:
             self._make_parts(hub)
             self._activities.start(asyncio.get_running_loop())
-            recovery = await self._begin()
+            await self._begin()
         except BaseException:
             await self._store.close()
             raise
@@ -152,7 +140,7 @@ class Engine:
         self._stopped = None
         if self._user_transactions is not None:
             self._user_transactions.start(asyncio.get_running_loop())
-        self._go_on(recovery)
+        self._go_on()
         self._ownership.start()
 
     def _make_user_transactions(self) -> UserTransactions | None:
@@ -168,46 +156,43 @@ class Engine:
             shared=self._sharing is not None,
         )
 
-    def _make_exchange(self) -> None:
-        if self._sharing is not None:
-            self._exchange = Exchange(
-                self._sharing,
-                self._store,
-                self.waiters,
-                owner=self.owner,
-                patience=_PATIENCE,
-                owns=lambda instance_id: self._started and self._loop.owns(instance_id),
-                messages=self._on_messages,
-                activities=lambda: self._shared.want() if self._shared is not None else None,
-                leases=lambda: self._ownership.look() if self._started else None,
-                missed=self._on_missed,
-            )
+    def _make_neighbours(self, store: HubStore) -> Neighbours | None:
+        if store.sharing is None or self._hub_clock is None:
+            return None
+        return Neighbours(
+            store,
+            store.sharing,
+            owner=self.owner,
+            settings=self._settings,
+            clock=self._hub_clock,
+            waiters=self.waiters,
+            activities=self._activities,
+            owns=lambda instance_id: self._started and self._loop.owns(instance_id),
+            closing=lambda: self._closing,
+            messages=self._on_messages,
+            leases=lambda: self._ownership.look() if self._started else None,
+            missed=self._on_missed,
+            failed=self._failed,
+        )
 
     def _make_parts(self, hub: HubInfo) -> None:
         self._partition_count = hub.partition_count
         settings = self._settings
-        if self._sharing is not None:
-            self._shared = SharedActivities(
-                self._sharing,
-                self._activities,
-                owner=self.owner,
-                lease_us=duration_us(settings.lease_duration),
-                partition_count=hub.partition_count,
-                runs_activities=self._runs_activities,
-                failed=self._failed,
-            )
+        neighbours = self._neighbours
+        if neighbours is not None:
+            neighbours.opened(hub.partition_count)
         self._ownership = Ownership(
             self._store,
             self._sharing,
             owner=self.owner,
             duration=settings.lease_duration.total_seconds(),
             passive=settings.passive,
-            member=self._member,
-            claims=lambda: self._shared.claims if self._shared is not None else (),
+            member=neighbours.member if neighbours is not None else None,
+            claims=lambda: neighbours.claims if neighbours is not None else (),
             beaten=self._on_beat,
             gain=self._gain,
             let_go=self._let_go,
-            changed=lambda: self._exchange.tell(LeasesChanged()) if self._exchange is not None else None,
+            changed=lambda: neighbours.leases_changed() if neighbours is not None else None,
             failed=self._failed,
         )
         self._committer = Committer(
@@ -218,7 +203,12 @@ class Engine:
             self._released,
             self._failed,
         )
-        self._inbox = Inbox(self._store, self._answer_by_nudge, lambda envelopes: self._loop.post(envelopes), self._failed)
+        self._inbox = Inbox(
+            self._store,
+            neighbours.reply if neighbours is not None else None,
+            lambda envelopes: self._loop.post(envelopes),
+            self._failed,
+        )
         self._loop = PartitionLoop(
             store=self._store,
             committer=self._committer,
@@ -230,7 +220,7 @@ class Engine:
             watchdog=self._watchdog,
             partition_count=hub.partition_count,
             held=self._inbox.held,
-            store_request=self._store_request,
+            store_request=neighbours.request if neighbours is not None else None,
             hydrated=self._on_hydrated,
             ran=self._on_run,
             failed=self._failed,
@@ -242,13 +232,19 @@ class Engine:
             self._failed,
         )
 
-    @property
-    def _seeks_partitions(self) -> bool:
-        return self._settings.role in ("all", "owner") and not self._settings.passive
+        self._open_work = OpenWork(
+            self._store,
+            self._inbox,
+            self._timers,
+            waiting=lambda: self._loop.waiting,
+            offered=neighbours.offered if neighbours is not None else None,
+            dispatch=self._dispatch,
+            failed=self._failed,
+        )
 
     @property
-    def _runs_activities(self) -> bool:
-        return self._settings.role in ("all", "worker") and not self._settings.passive
+    def _shared(self) -> SharedActivities | None:
+        return self._neighbours.shared if self._neighbours is not None else None
 
     async def close(self) -> None:
         """Drains: running activities get the grace of the settings, and what was decided is written."""
@@ -269,15 +265,11 @@ class Engine:
         self._shut(EngineStoppedError("the hub is closed"))
         self._watchdog.stop()
         await self._committer.stop()
-        if self._recovering is not None:
-            self._recovering.cancel()
-            await asyncio.gather(self._recovering, return_exceptions=True)
+        await self._open_work.ended()
         try:
             await self._ownership.release()
-            if self._exchange is not None:
-                self._exchange.stop()
-                self._exchange.tell(LeasesChanged())
-                await self._exchange.nudger.sent()
+            if self._neighbours is not None:
+                await self._neighbours.part()
         except StoreUnavailableError:
             pass  # it expires
         finally:
@@ -351,8 +343,8 @@ class Engine:
 
     def await_end(self, instance_id: str) -> "asyncio.Future[InstanceRecord | None]":
         """See ``Waiters.wait``; the instance may be another engine's."""
-        if self._exchange is not None:
-            self._exchange.await_end(instance_id)
+        if self._neighbours is not None:
+            self._neighbours.exchange.await_end(instance_id)
         return self.waiters.wait(instance_id)
 
     async def _call(self, envelope: Envelope) -> None:
@@ -385,8 +377,7 @@ class Engine:
             message = Message(work.instance_id, event, work.execution_id, work.generation)
             claim = self._shared.finished(work) if self._shared is not None else None
             envelopes.append(Envelope(work.instance_id, message, Origin.ACTIVITY, claim=claim))
-        if self._recovery is not None:
-            self._held.update(activity_key(outcome.work) for outcome in outcomes)
+        self._open_work.done(activity_key(outcome.work) for outcome in outcomes)
         self._loop.post(envelopes)
 
     def _fence(self, work: DispatchActivity) -> Fence | None:
@@ -397,15 +388,15 @@ class Engine:
     def _on_settled(self, work: DispatchActivity, settlement: Settlement) -> None:
         if self._shared is not None:
             self._shared.finished(work)
-        if self._recovery is not None and not settlement.refused:
-            self._held.add(activity_key(work))
+        if not settlement.refused:
+            self._open_work.done((activity_key(work),))
 
     def _on_due(self, instance_ids: list[str]) -> None:
         self._loop.post(Envelope(instance_id, None, Origin.TIMER) for instance_id in instance_ids)
 
     def _on_hydrated(self, instance_id: str, works: list[DispatchActivity]) -> None:
-        if self._recovery is not None and not self._closing:
-            self._recovery.hydrated(instance_id, works)
+        if not self._closing:
+            self._open_work.hydrated(instance_id, works)
 
     def _released(self, batch: Batch, effects: list[Effect]) -> None:
         """The batch is durable: now, and only now, the outside learns of it (rule 1)."""
@@ -420,10 +411,8 @@ class Engine:
                 mark.set_result(None)
         if batch.consumed:
             self._inbox.handled(batch.consumed)
-        if self._exchange is not None:
-            self._exchange.stored(batch.foreign)
-            if batch.offered:
-                self._exchange.tell(ActivitiesOffered())
+        if self._neighbours is not None:
+            self._neighbours.released(batch)
         if not self._settings.passive:
             for wake_at, instance_id in batch.wakes:
                 self._timers.add(wake_at, instance_id)
@@ -478,8 +467,8 @@ class Engine:
             case InstanceEnded():
                 self._hooks.instance_ended(effect.instance_id, effect.name, effect.status, effect.error)
                 self.waiters.ended(effect.instance_id, batch.ended[effect.instance_id])
-                if self._exchange is not None:
-                    self._exchange.ended(effect.instance_id)
+                if self._neighbours is not None:
+                    self._neighbours.exchange.ended(effect.instance_id)
             case EntityOperationLost():
                 self._hooks.entity_operation_lost(effect.instance_id, effect.operation, effect.error, effect.traceback)
 
@@ -493,23 +482,6 @@ class Engine:
 
     # --- other engines of the hub -----------------------------------------------------------------------------------
 
-    def _member(self) -> Member:
-        return Member(
-            owner=self.owner,
-            owns_partitions=self._seeks_partitions and not self._closing,
-            runs_activities=self._runs_activities and not self._closing,
-            running=self._activities.running + self._activities.backlog,
-            capacity=self._activities.capacity if self._runs_activities else 0,
-        )
-
-    def _answer_by_nudge(self, message_id: str) -> Reply:
-        assert self._exchange is not None
-        return AnswerByNudge(message_id, self._exchange.tell)
-
-    def _store_request(self, envelope: Envelope, partition: int) -> StoredMessage:
-        assert self._exchange is not None
-        return self._exchange.requests.store(envelope, partition)
-
     def _on_messages(self, partitions: Iterable[int]) -> None:
         if self._started and not self._settings.passive:
             self._inbox.want(partition for partition in partitions if partition in self._ownership.leases)
@@ -517,47 +489,31 @@ class Engine:
     def _on_written(self, partitions: Collection[int]) -> None:
         """Transactions of users have written messages, whoever owns the partitions."""
         self._on_messages(partitions)
-        if self._exchange is not None:
-            self._exchange.stored(partition for partition in partitions if partition not in self._ownership.leases)
+        if self._neighbours is not None:
+            self._neighbours.exchange.stored(partition for partition in partitions if partition not in self._ownership.leases)
 
     def _on_missed(self) -> None:
         if self._started:
             self._on_messages(self._ownership.leases)
             self._ownership.look()
-            if self._shared is not None:
-                self._shared.want()
 
     def _on_beat(self, beat: Beat, before: float, after: float) -> None:
-        if self._hub_clock is not None and after - before < 1:
-            self._hub_clock.adjust(beat.now + round((after - before) / 2 * 1_000_000))
-        if self._shared is not None:
-            self._shared.beaten(beat)
-        if self._started and self._exchange is not None:
-            self._on_messages(beat.waiting)
-            self._exchange.beaten(beat.owners)
+        if self._neighbours is not None:
+            self._neighbours.beaten(beat, before, after, started=self._started)
 
     async def _gain(self, partitions: Collection[int]) -> None:
         """Partitions have come from another engine: what is open in them gets going again."""
         self._loop.own(self._ownership.leases, coming=partitions)
         await self._committer.written()  # what this engine has sent to them until now is in their inbox, then
-        recovery, envelopes = await self._read_open(partitions)
-        self._take_up(recovery)
-        self._loop.welcome(envelopes)
-        self._go_on(recovery)
+        self._loop.welcome(await self._open_work.read(partitions, self._ownership.leases))
+        self._go_on()
 
     async def _let_go(self, partitions: Collection[int]) -> None:
         """These partitions are about to go to another engine: nothing of them may be left here."""
         self._loop.own([partition for partition in self._ownership.leases if partition not in partitions])
         await self._loop.let_go()
-        if self._shared is None:
-            return
-        shared = self._shared
-        waiting, running = self._activities.hand_over(
-            lambda work: not self._loop.owns(work.instance_id) and shared.claim_of(work) is None
-        )
-        offered = self._committer.batch.offered
-        offered += [shared.offer(work) for work in waiting]
-        offered += [shared.offer(work, running=True) for work in running]
+        if self._neighbours is not None:
+            self._committer.batch.offered += self._neighbours.hand_over()
         await self._committer.written()
 
     # --- failure and recovery -------------------------------------------------------------------------------------
@@ -569,20 +525,16 @@ class Engine:
         callers = [caller for batch in lost for caller in batch.callers]
         for batch in lost:
             batch.give_up()
-        if self._exchange is not None:
-            self._exchange.requests.forget(callers)
+        if self._neighbours is not None:
+            self._neighbours.exchange.requests.forget(callers)
         asked_again = self._stopped is None and self._sharing is not None and isinstance(error, LeaseLostError)
         if not asked_again:
             told = CommitFailedError(f"the store failed while this call was being written, so its outcome is unknown: {error}")
             _tell(callers, told)
         if self._stopped is not None:
             return
-        if self._recovering is not None:
-            self._recovering.cancel()
+        self._open_work.stop()
         queued = self._loop.take_all()
-        self._timers.stop()
-        self._inbox.stop()
-        self._recovery = None
         shared = self._shared
         self._activities.void(lambda work: shared is None or shared.claim_of(work) is None)
         self._ownership.drop()
@@ -598,7 +550,7 @@ class Engine:
             self._hooks.stopped(error)
             return
         self._loop.post(kept)  # it is paused: they wait there, also if this recovery is overtaken by another failure
-        self._recovering = self._supervised(self._recover(error))
+        self._open_work.run(self._recover(error))
 
     async def _recover(self, error: BaseException) -> None:
         attempt = 0
@@ -608,11 +560,11 @@ class Engine:
             await asyncio.sleep(min(0.05 * 2 ** min(attempt - 1, 20), self._settings.max_retry_delay.total_seconds()))
             await self._committer.drained()  # what is still being written must be visible to what is read next
             try:
-                recovery = await self._begin()
+                await self._begin()
             except StoreUnavailableError as again:
                 error = again
             else:
-                self._go_on(recovery)
+                self._go_on()
                 self.waiters.look_again(self.waiters.instance_ids)
                 return
 
@@ -621,69 +573,27 @@ class Engine:
         """Where one engine owns everything, another owner is one too many. On a shared hub it is everyday life."""
         return (StoreUnavailableError,) if self._sharing is None else (StoreUnavailableError, LeaseLostError)
 
-    async def _begin(self) -> Recovery | None:
+    async def _begin(self) -> None:
         """Takes the partitions and reads what is open in them. What is queued up already still matters."""
         self._inbox.stop()  # what an attempt before this one has read was not handled
         self._loop.forget_stored()
         await self._ownership.take(self._partition_count)
         partitions = self._ownership.leases
-        if self._settings.passive:
-            self._loop.own(partitions)
-            return None
-        recovery, envelopes = await self._read_open(partitions)
+        envelopes = [] if self._settings.passive else await self._open_work.read(partitions, partitions)
         self._loop.own(partitions)
-        self._take_up(recovery)
         self._loop.take_up(envelopes)
-        return recovery
 
-    async def _read_open(self, partitions: Collection[int]) -> tuple[Recovery, list[Envelope]]:
-        """What is open in ``partitions``, and all messages of this engine's that it hasn't read yet.
-
-        All of them, not only those of ``partitions``: from now on instances of ``partitions`` send messages to others within this
-        engine, which must not overtake those that were stored before.
-        """
-        elsewhere = await self._sharing.offered(list(partitions)) if self._sharing is not None else ()
-        await self._timers.start()
-        # Last, since others may fail, and then nobody would get the messages. What has been done elsewhere is among them.
-        envelopes = await self._inbox.everything(self._ownership.leases)
-        held = set(outcome_keys(chain(self._loop.waiting, envelopes)))
-        return Recovery(self._store, list(partitions), self._dispatch, held, elsewhere), envelopes
-
-    def _take_up(self, recovery: Recovery) -> None:
-        self._held = recovery.held
-        self._recovery = recovery
-
-    def _go_on(self, recovery: Recovery | None) -> None:
-        """New work may come in while the open activities are being found."""
+    def _go_on(self) -> None:
         self._loop.resume()
-        if recovery is not None:
-            self._recovering = self._supervised(self._find_activities(recovery))
-
-    async def _find_activities(self, recovery: Recovery) -> None:
-        try:
-            await recovery.activities()
-        finally:
-            if self._recovery is recovery:
-                self._recovery = None
-
-    def _supervised(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Runs ``work``; what it raises is what the engine has to deal with."""
-        task = asyncio.get_running_loop().create_task(work)
-
-        def ended(task: "asyncio.Task[None]") -> None:
-            if not task.cancelled() and (error := task.exception()) is not None:
-                self._failed(error)
-
-        task.add_done_callback(ended)
-        return task
+        self._open_work.find_activities()
 
     def _shut(self, error: Exception) -> None:
         self._stopped = error
+        self._open_work.stop()
         _tell(self._loop.take_all(), error)
-        self._timers.stop()
         self.waiters.fail(error)
-        if self._exchange is not None:
-            self._exchange.requests.fail(error)
+        if self._neighbours is not None:
+            self._neighbours.exchange.requests.fail(error)
         self._relief.set()
         if self._next_eviction is not None:
             self._next_eviction.cancel()

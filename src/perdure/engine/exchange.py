@@ -1,4 +1,4 @@
-"""What goes between the engines of a shared hub besides stored messages: hints, answers, and news of instances that have ended."""
+"""What goes between the engines of a hub besides stored messages: hints, answers, and news of instances that have ended."""
 
 import asyncio
 from collections import OrderedDict

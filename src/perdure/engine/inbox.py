@@ -20,11 +20,11 @@ class Inbox:
     def __init__(
         self,
         store: Store,
-        reply: Callable[[str], Reply],
+        reply: Callable[[str], Reply] | None,
         post: Callable[[list[Envelope]], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """``reply`` makes the reply of a request from its message id; ``post`` takes what was fetched."""
+        """``post`` takes what was fetched; ``reply`` makes the reply of a request from its message id, where others may ask."""
         self._store = store
         self._reply = reply
         self._post = post
@@ -70,10 +70,10 @@ class Inbox:
         found: list[Envelope] = []
         async with self._reading:
             try:
-                while page := await self._read(asked, _ALL):
+                more = True
+                while more:
+                    page, more = await self._read(asked, _ALL)
                     found += page
-                    if len(page) < _ALL:
-                        break
             except BaseException:
                 self.held.difference_update(envelope.message_id for envelope in found)  # nobody gets them
                 raise
@@ -84,17 +84,18 @@ class Inbox:
             while self._wanted and len(self.held) < _ENOUGH:
                 partitions, self._wanted = self._wanted, set()
                 async with self._reading:
-                    page = await self._read(list(partitions), _PAGE)
-                if len(page) == _PAGE:
+                    page, more = await self._read(list(partitions), _PAGE)
+                    self._post(page)
+                if more:
                     self._wanted |= partitions
-                self._post(page)
         except Exception as error:  # noqa: BLE001 - the engine decides what a failed store means
             self._failed(error)
         finally:
             if self._task is asyncio.current_task():
                 self._task = None
 
-    async def _read(self, partitions: list[int], limit: int) -> list[Envelope]:
+    async def _read(self, partitions: list[int], limit: int) -> tuple[list[Envelope], bool]:
+        """At most ``limit`` messages, and whether there may be more."""
         # No paging by id: of two messages of one sender the later might then be found before the earlier.
         left = self._left = set[str]()
         try:
@@ -103,7 +104,7 @@ class Inbox:
             self._left = None
         fresh = [stored for stored in page if stored.message_id not in self.held and stored.message_id not in left]
         self.held.update(stored.message_id for stored in fresh)
-        return [self._envelope(stored) for stored in fresh]
+        return [self._envelope(stored) for stored in fresh], len(page) == limit
 
     def _envelope(self, stored: StoredMessage) -> Envelope:
         body = decode_body(stored.body)
@@ -111,7 +112,7 @@ class Inbox:
             stored.instance_id,
             body.message,
             Origin.INSTANCE,
-            reply=self._reply(stored.message_id) if body.wants_answer else None,
+            reply=self._reply(stored.message_id) if body.wants_answer and self._reply is not None else None,
             message_id=stored.message_id,
             stored=True,
             purge=body.purge,

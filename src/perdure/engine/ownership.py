@@ -26,7 +26,7 @@ class Ownership:
         owner: str,
         duration: float,
         passive: bool,
-        member: Callable[[], Member],
+        member: Callable[[], Member] | None,
         claims: Callable[[], Sequence[Claim]],
         beaten: Callable[[Beat, float, float], None],
         gain: Callable[[Collection[int]], Awaitable[None]],
@@ -36,8 +36,9 @@ class Ownership:
     ) -> None:
         """``duration``: of the leases, in seconds. ``passive``: takes what is free at first, and nothing later.
 
-        ``beaten`` gets every beat, with the loop's time before and after it; ``gain`` is awaited when partitions have come, ``let_go``
-        before they go; ``changed`` is called when others may want to look.
+        ``beaten`` gets every beat, with the loop's time before and after it; ``gain`` is awaited when partitions have come,
+        ``let_go`` before they go; ``changed`` is called when others may want to look. ``member`` describes the engine to the
+        others of a shared hub.
         """
         self._store = store
         self._sharing = sharing
@@ -140,7 +141,7 @@ class Ownership:
     async def _take_share(self, sharing: Sharing) -> Sequence[Lease]:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        beat = await sharing.beat(self._member(), (), self._claims(), self._duration_us)
+        beat = await sharing.beat(self._described(), (), self._claims(), self._duration_us)
         self._beaten(beat, asked_at, loop.time())
         if self._last:
             wanted: Collection[int] = self._last
@@ -172,7 +173,7 @@ class Ownership:
         loop = asyncio.get_running_loop()
         async with self._asking:
             asked_at = loop.time()
-            beat = await sharing.beat(self._member(), list(self.leases.values()), self._claims(), self._duration_us)
+            beat = await sharing.beat(self._described(), list(self.leases.values()), self._claims(), self._duration_us)
             for lease in beat.leases:
                 if lease.partition in self.leases:
                     self.leases[lease.partition] = lease
@@ -212,6 +213,10 @@ class Ownership:
         finally:
             if self._moving is asyncio.current_task():
                 self._moving = None
+
+    def _described(self) -> Member:
+        assert self._member is not None
+        return self._member()
 
     @property
     def _duration_us(self) -> int:

@@ -50,12 +50,15 @@ class PartitionLoop:
         watchdog: Watchdog,
         partition_count: int,
         held: set[str],
-        store_request: Callable[[Envelope, int], StoredMessage],
+        store_request: Callable[[Envelope, int], StoredMessage] | None,
         hydrated: Callable[[str, list[DispatchActivity]], None],
         ran: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """``held`` gets the ids of messages that are stored and in memory; ``store_request`` makes a caller's request storable."""
+        """``held`` gets the ids of messages that are stored and in memory; ``store_request`` makes a caller's request storable.
+
+        It is needed where other engines may own partitions.
+        """
         self._committer = committer
         self._held = held
         self._store_request = store_request
@@ -190,11 +193,9 @@ class PartitionLoop:
         if envelope.stored:
             self._held.discard(envelope.message_id)  # it lies there already
         elif envelope.purge or envelope.origin is Origin.CLIENT:
+            assert self._store_request is not None
             batch.requests.append(self._store_request(envelope, partition))
-            if envelope.fresh:
-                batch.answers.append((envelope, None))  # nothing can be in its way
-            else:
-                batch.requested.append(envelope)
+            batch.requested.append(envelope)
         elif message is not None and envelope.origin is Origin.ACTIVITY:
             batch.outbox[outcome_id(message)] = (message, partition)
             batch.outcomes.append(envelope)

@@ -27,7 +27,7 @@ def activity_id(work: DispatchActivity) -> str:
 
 
 def outcome_id(message: Message) -> str:
-    """The id of the stored message with an activity's outcome: a second outcome of the same call is not stored beside the first."""
+    """The id of the stored message with an activity's outcome: two outcomes of one call are not stored beside each other."""
     event = message.event
     assert isinstance(event, TaskCompleted | TaskFailed)
     return f"{message.execution_id}/{message.generation}/{event.task_id}/outcome"

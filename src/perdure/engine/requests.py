@@ -20,7 +20,7 @@ from perdure.engine.errors import (
     NobodyAnswersError,
 )
 from perdure.engine.nudges import Answered, Hint, answered
-from perdure.engine.stored_bodies import encode_request, wants_answer
+from perdure.engine.stored_bodies import encode_request
 from perdure.store.contract import Queries, Sharing, StoredMessage
 
 _ERRORS: dict[str, type[PerdureError]] = {
@@ -66,7 +66,7 @@ class _Pending(msgspec.Struct):
 
 
 class Requests:
-    """Those that wait for the answer of another engine. Every one is answered: by nudge, by what the store says, or in the end not."""
+    """Those that wait for another engine. Each gets an answer: by nudge, from what the store says, or that nobody answers."""
 
     def __init__(self, owner: str, sharing: Sharing, queries: Queries, patience: float) -> None:
         """``patience``: seconds that a request may lie in the inbox of an engine before its caller is told."""
@@ -78,9 +78,9 @@ class Requests:
         self._pending: dict[str, _Pending] = {}
 
     def store(self, envelope: Envelope, partition: int) -> StoredMessage:
-        """The request as a message for the inbox of ``partition``. Ids of later ones are greater, so they are handled in order."""
+        """The request as a message for the inbox of ``partition``. Later ones have greater ids, so they are handled in order."""
         message_id = f"{self._prefix}/{next(self._numbers):012d}"
-        if wants_answer(envelope):
+        if envelope.reply is not None:
             self._pending[message_id] = _Pending(envelope, asyncio.get_running_loop().time())
         return StoredMessage(message_id, envelope.instance_id, partition, encode_request(envelope))
 

@@ -45,3 +45,13 @@ class EngineSettings:
     """Only record what clients send. Code, activities, timers and stored messages are left to a later engine."""
     max_retry_delay: timedelta = timedelta(seconds=5)
     """Longest pause between attempts to recover from a store that is unavailable."""
+
+    @property
+    def seeks_partitions(self) -> bool:
+        """Whether the engine owns partitions."""
+        return self.role in ("all", "owner") and not self.passive
+
+    @property
+    def runs_activities(self) -> bool:
+        """Whether the engine runs activities."""
+        return self.role in ("all", "worker") and not self.passive

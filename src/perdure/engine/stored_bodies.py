@@ -34,17 +34,12 @@ _decode = msgspec.json.Decoder(StoredBody).decode
 
 def encode_request(envelope: Envelope) -> bytes:
     """The stored form of what a client asks."""
-    message, answer = envelope.message, wants_answer(envelope)
+    message, answer = envelope.message, envelope.reply is not None
     if message is None:
         return _encode(StoredBody(envelope.instance_id, wants_answer=answer, purge=envelope.purge))
     return _encode(
         StoredBody(message.instance_id, message.event, message.execution_id, message.generation, message.reuse, answer)
     )
-
-
-def wants_answer(envelope: Envelope) -> bool:
-    """Whether the caller needs to hear from the instance's owner. A start under a new id can't fail once it is stored."""
-    return envelope.reply is not None and not envelope.fresh
 
 
 def decode_body(data: bytes) -> StoredBody:

@@ -111,6 +111,9 @@ class UserTransactions:
 
     def _on_settled(self, work: DispatchActivity, settlement: Settlement) -> None:
         self._done(work, settlement)
+        self._conclude(work, settlement)
+
+    def _conclude(self, work: DispatchActivity, settlement: Settlement) -> None:
         if settlement.unknown is not None:
             self._failed(settlement.unknown)  # recovery finds out, and dispatches it again if it isn't stored
         elif not settlement.refused:
@@ -120,6 +123,7 @@ class UserTransactions:
         """Whoever has taken the activity over may commit it meanwhile, and then this failure must not be told."""
         fence = self._fence(work)
         if fence is not None:
+            self._done(work, Settlement())
             event = TaskFailed(work.task_id, failure)
             message = self._outcome(Message(work.instance_id, event, work.execution_id, work.generation))
             task = asyncio.get_running_loop().create_task(self._tell(work, message, fence))
@@ -138,7 +142,7 @@ class UserTransactions:
         except Exception as error:  # noqa: BLE001 - the engine decides what it means
             self._failed(error)
             return
-        self._on_settled(work, settlement)
+        self._conclude(work, settlement)
 
     def _watch(self, partition: int) -> None:
         self._open.add(partition)
