@@ -56,12 +56,12 @@ def results(
     for _ in range(runs):
         for variant in variants:
             taken[variant].append(measure(variant, workload, parameters, loop, directory))
-    base: float | None = None
+    bases: list[float] = []
     for variant in variants:
         common = {"variant": variant.name, "loop": loop, "machine": facts, "revision": revision(variant.source)}
         if variant.kind != "perdure":
             common = {"variant": variant.name, "machine": facts}
-        for same in zip(*taken[variant], strict=True):
+        for place, same in enumerate(zip(*taken[variant], strict=True)):
             figures = _medians(list(same))
             line = {"workload": workload, "parameters": parameters | same[0].parameters, "unit": same[0].unit} | figures
             floors = [measurement.floor for measurement in same if measurement.floor is not None]
@@ -70,10 +70,10 @@ def results(
                 line["ratio_to_floor"] = _rounded(figures["value"] / floor["value"])
                 line["cpu_ratio_to_floor"] = _rounded(floor["cpu_us_per_unit"] / figures["cpu_us_per_unit"])
                 yield {"workload": "floor", "parameters": {"of": workload} | parameters, "unit": same[0].unit} | floor | common
-            if base is None:
-                base = figures["value"]
+            if variant is variants[0]:
+                bases.append(figures["value"])
             else:
-                line[f"{variants[0].name}_over_this"] = _rounded(base / figures["value"])
+                line[f"{variants[0].name}_over_this"] = _rounded(bases[place] / figures["value"])
             yield line | common
 
 

@@ -10,25 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.budgets import BUDGETS, Budget, Line
+from benchmarks import postgres_tables
+from benchmarks.budgets import BUDGETS, Line
+from benchmarks.cells import kept, number, row, transposed
 
 
 def budgets(lines: list[Line]) -> list[str]:
     """The design's budgets against the measured figures."""
-    rows = [_row("what", "budget", "measured", "kept"), _row("---", "---", "---:", "---")]
-    for budget in BUDGETS:
-        line = next((line for line in lines if _is_of(line, budget)), None)
-        if line is not None:
-            figure = budget.figure(line)
-            rows.append(
-                _row(
-                    budget.what,
-                    budget.promised,
-                    f"{_number(figure)} {budget.unit}".strip(),
-                    "yes" if budget.kept(figure) else "**no**",
-                )
-            )
-    return rows
+    return kept(BUDGETS, lines)
 
 
 def results(lines: list[Line]) -> list[str]:
@@ -46,18 +35,18 @@ def results(lines: list[Line]) -> list[str]:
         "of the floor",
         "of its CPU",
     )
-    rows = [_row(*header), _row("---", "---", "---", *["---:"] * 8)]
+    rows = [row(*header), row("---", "---", "---", *["---:"] * 8)]
     rows += [
-        _row(
+        row(
             line["workload"],
             _parameters(line),
             line["unit"],
-            _number(line["value"]),
-            _number(line["us_per_unit"]),
-            _number(line["cpu_us_per_unit"]),
-            _number(line["commits_per_unit"]),
-            _number(line["payload_bytes_per_unit"]),
-            _number(line["disk_bytes_per_unit"]),
+            number(line["value"]),
+            number(line["us_per_unit"]),
+            number(line["cpu_us_per_unit"]),
+            number(line["commits_per_unit"]),
+            number(line["payload_bytes_per_unit"]),
+            number(line["disk_bytes_per_unit"]),
             f"{line['ratio_to_floor']:.2f} x" if "ratio_to_floor" in line else "",
             f"{1 / line['cpu_ratio_to_floor']:.1f} x" if "cpu_ratio_to_floor" in line else "",
         )
@@ -78,7 +67,7 @@ def dormant(lines: list[Line]) -> list[str]:
         "restart_hub_seconds": "of that, opening the hub, s",
         "wake_one_ms": "waking one: from `raise_event` to its completion, ms",
     }
-    return _transposed(
+    return transposed(
         [line for line in lines if line.get("workload") == "dormant"], figures, "waiting_for", "100,000 instances waiting for"
     )
 
@@ -92,7 +81,7 @@ def recovery(lines: list[Line]) -> list[str]:
         "instances_lost": "instances lost",
         "activities_run_twice": "activities run twice",
     }
-    return _transposed([line for line in lines if line.get("workload") == "recovery"], figures, "instances", "instances")
+    return transposed([line for line in lines if line.get("workload") == "recovery"], figures, "instances", "instances")
 
 
 def http(lines: list[Line]) -> list[str]:
@@ -112,20 +101,20 @@ def http(lines: list[Line]) -> list[str]:
         "poll p50 ms",
         "poll p99 ms",
     )
-    rows = [_row(*header), _row("---", "---", "---", *["---:"] * 6)]
+    rows = [row(*header), row("---", "---", "---", *["---:"] * 6)]
     for line in ran:
         parameters = line["parameters"]
-        load = f"{_number(parameters['rate'])} /s" if parameters.get("rate") else f"{parameters['clients']} callers"
+        load = f"{number(parameters['rate'])} /s" if parameters.get("rate") else f"{parameters['clients']} callers"
         asked = line["unit"]
         figures = [line.get(name) for name in (f"{asked}_p50_ms", f"{asked}_p99_ms", "poll_p50_ms", "poll_p99_ms")]
         rows.append(
-            _row(
+            row(
                 asked,
                 clients[parameters["client"]],
                 load,
-                _number(line["value"]),
-                _number(line["cpu_us_per_unit"]),
-                *("" if figure is None else _number(figure) for figure in figures),
+                number(line["value"]),
+                number(line["cpu_us_per_unit"]),
+                *("" if figure is None else number(figure) for figure in figures),
             )
         )
     return rows
@@ -137,11 +126,11 @@ def cold_start(lines: list[Line]) -> list[str]:
     if line is None:
         return []
     imports = {key.removeprefix("import_ms_"): value for key, value in line.items() if key.startswith("import_ms_")}
-    rows = [_row("`perdure start`", "ms"), _row("---", "---:")]
-    rows.append(_row("**process begun until first answer**", f"**{_number(line['us_per_unit'] / 1e3)}**"))
-    rows.append(_row("CPU of it", _number(line["cpu_us_per_unit"] / 1e3)))
-    rows.append(_row("all imports", _number(sum(imports.values()))))
-    rows += [_row(f"imports: {name}", _number(value)) for name, value in sorted(imports.items(), key=lambda item: -item[1])]
+    rows = [row("`perdure start`", "ms"), row("---", "---:")]
+    rows.append(row("**process begun until first answer**", f"**{number(line['us_per_unit'] / 1e3)}**"))
+    rows.append(row("CPU of it", number(line["cpu_us_per_unit"] / 1e3)))
+    rows.append(row("all imports", number(sum(imports.values()))))
+    rows += [row(f"imports: {name}", number(value)) for name, value in sorted(imports.items(), key=lambda item: -item[1])]
     return rows
 
 
@@ -151,12 +140,12 @@ def peers(lines: list[Line]) -> list[str]:
     if not ran:
         return []
     rows = [
-        _row("workload", "parameters", "engine", "its rate /s", "its CPU µs", "Perdure is faster by"),
-        _row("---", "---", "---", *["---:"] * 3),
+        row("workload", "parameters", "engine", "its rate /s", "its CPU µs", "Perdure is faster by"),
+        row("---", "---", "---", *["---:"] * 3),
     ]
     for line in ran:
-        figures = (_number(line["value"]), _number(line["cpu_us_per_unit"]), f"{_number(line['perdure_over_this'])} x")
-        rows.append(_row(line["workload"], _parameters(line), line["variant"], *figures))
+        figures = (number(line["value"]), number(line["cpu_us_per_unit"]), f"{number(line['perdure_over_this'])} x")
+        rows.append(row(line["workload"], _parameters(line), line["variant"], *figures))
     return rows
 
 
@@ -167,17 +156,17 @@ def costs(lines: list[Line]) -> list[str]:
         return []
     parts = sorted({part for line in profiles for part in line["cpu_us_by_part"]}, key=lambda part: -_part(profiles[0], part))
     rows = [
-        _row("per unit", *(f"{line['profile']} ({line['unit']})" for line in profiles)),
-        _row("---", *["---:"] * len(profiles)),
+        row("per unit", *(f"{line['profile']} ({line['unit']})" for line in profiles)),
+        row("---", *["---:"] * len(profiles)),
     ]
-    rows += [_row(part, *(_number(_part(line, part)) for line in profiles)) for part in parts]
-    rows.append(_row("**CPU µs, all threads**", *(f"**{_number(line['cpu_us'])}**" for line in profiles)))
+    rows += [row(part, *(number(_part(line, part)) for line in profiles)) for part in parts]
+    rows.append(row("**CPU µs, all threads**", *(f"**{number(line['cpu_us'])}**" for line in profiles)))
     for key, name in (
         ("commits_per_unit", "commits"),
         ("payload_bytes_per_unit", "payload bytes"),
         ("disk_bytes_per_unit", "bytes to disk"),
     ):
-        rows.append(_row(name, *(_number(line[key]) for line in profiles)))
+        rows.append(row(name, *(number(line[key]) for line in profiles)))
     return rows
 
 
@@ -186,10 +175,9 @@ def functions(lines: list[Line]) -> list[str]:
     line = next((line for line in lines if line.get("profile") == "chain"), None)
     if line is None:
         return []
-    rows = [_row("function", "calls per step", "own µs (profiled)", "with callees"), _row("---", "---:", "---:", "---:")]
+    rows = [row("function", "calls per step", "own µs (profiled)", "with callees"), row("---", "---:", "---:", "---:")]
     rows += [
-        _row(f"`{entry['function']}`", entry["calls_per_unit"], entry["own_us"], entry["with_callees_us"])
-        for entry in line["top"]
+        row(f"`{entry['function']}`", entry["calls_per_unit"], entry["own_us"], entry["with_callees_us"]) for entry in line["top"]
     ]
     return rows
 
@@ -220,6 +208,7 @@ TABLES: dict[str, Callable[[list[Line]], list[str]]] = {
     "peers": peers,
     "costs": costs,
     "functions": functions,
+    **postgres_tables.TABLES,
 }
 
 
@@ -238,19 +227,6 @@ def fill(document: str, lines: list[Line]) -> str:
     return marked.sub(table, document)
 
 
-def _transposed(lines: list[Line], figures: dict[str, str], parameter: str, title: str) -> list[str]:
-    if not lines:
-        return []
-    rows = [_row(title, *(str(line["parameters"][parameter]) for line in lines)), _row("---", *["---:"] * len(lines))]
-    return rows + [_row(name, *(_number(line[key]) for line in lines)) for key, name in figures.items()]
-
-
-def _is_of(line: Line, budget: Budget) -> bool:
-    if line.get("workload") != budget.workload or line.get("variant") != "perdure":
-        return False
-    return all(line["parameters"].get(name) == value for name, value in budget.parameters.items())
-
-
 def _parameters(line: Line) -> str:
     return ", ".join(
         f"{name} {value:,}" if isinstance(value, int) and value is not True else f"{name} {value}"
@@ -260,16 +236,6 @@ def _parameters(line: Line) -> str:
 
 def _part(line: Line, part: str) -> float:
     return line["cpu_us_by_part"].get(part, 0.0)
-
-
-def _number(value: float) -> str:
-    if value == 0 or abs(value) >= 1_000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
-def _row(*cells: object) -> str:
-    return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
 def main() -> None:

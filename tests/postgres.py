@@ -75,7 +75,7 @@ class Cluster:
                 extra_groups=[] if self._user else None,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no other thread may be forking while a fixture starts the server
+                preexec_fn=_die_with_parent,
             )
         self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-d", "postgres", until_it_works=True)
 

@@ -1,8 +1,8 @@
 """One engine of a shared hub: ``python -m benchmarks.workers.sharing URL ROLE [LOG]``.
 
-It does what it is told until its input ends. Each line of its input is a JSON list, each line of its output the answer: ``["costs"]``; or
-``["run", ORCHESTRATOR, INSTANCES, INPUT]``, which is answered when all of them have completed. The first line of output says that
-the hub is open.
+It does what it is told until its input ends. Each line of its input is a JSON list, each line of its output the answer:
+``["costs"]``; or ``["run", ORCHESTRATOR, INSTANCES, INPUT]``, which is answered when all of them have completed. The first line
+of output says that the hub is open.
 """
 
 import asyncio

@@ -56,11 +56,14 @@ async def _loaded(opened: Server, schema: str, roles: list[Role], owners: int, p
         await equal_shares(opened, schema, working)
         await asyncio.gather(*(engine.ask("run", "chain", 20, 5) for engine in working))
 
-        async def work() -> None:
+        async def work(engine: EngineProcess) -> None:
             for _ in range(rounds):
-                await asyncio.gather(*(engine.ask("run", "chain", instances, steps) for engine in working))
+                await engine.ask("run", "chain", instances, steps)
 
-        measurement = await _measured(opened, engines, work, "step", owners * instances * steps * rounds)
+        async def all_work() -> None:
+            await asyncio.gather(*map(work, working))
+
+        measurement = await _measured(opened, engines, all_work, "step", owners * instances * steps * rounds)
     figures = measurement.figures()
     measurement.extra["busy_cores"] = (figures["cpu_us_per_unit"] + figures["server_cpu_us_per_unit"]) / figures["us_per_unit"]
     return measurement

@@ -395,6 +395,36 @@ async def test_without_psycopg_a_def_fails_at_once(postgres_place: Place, monkey
     assert "perdure[psycopg]" in str(status.failure)
 
 
+async def test_a_worker_commits_under_its_claim(postgres_place: Place, style: str) -> None:
+    place = postgres_place
+    attempts: list[str] = []
+
+    def written(name: str) -> None:
+        attempts.append(name)
+        if attempts.count("stubborn") in (1, 2) and name == "stubborn":
+            raise ValueError("not yet")
+
+    app = transactional_app(place, style, written=written)
+    owner = df.TaskHub(app, place.url, settings=df.EngineSettings(role="owner"))
+    worker = df.TaskHub(app, place.url, settings=df.EngineSettings(role="worker"))
+    async with owner:
+        place.make_table()
+        async with worker:
+            names = [f"x{number}" for number in range(5)]
+            chain = await owner.client.start_new("chain", client_input=names)
+            stubborn = await worker.client.start_new("stubborn", client_input="stubborn")
+            assert await output(owner, chain) == [f"wrote {name}" for name in names]
+            assert await output(worker, stubborn) == "wrote stubborn"
+            assert owner.running_activities == 0
+        assert place.rows() == sorted([*names, "stubborn"])
+        store = place.store()
+        await store.open()
+        assert store.sharing is not None
+        assert not await store.sharing.offered(range(16))
+        await store.close()
+    assert await _messages(place) == []
+
+
 # --- definitions ------------------------------------------------------------------------------------------------------
 
 
@@ -590,7 +620,10 @@ def test_a_blocking_start_uses_the_callers_connection_in_the_callers_thread(plac
 
 async def test_a_hub_in_memory_has_no_transaction_to_offer() -> None:
     async with df.TaskHub(transactional_app(Place("memory://"), "def"), "memory://") as hub:
-        with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(df.TransactionsUnsupportedError, match="sqlite:///"):
+        with (
+            closing(sqlite3.connect(":memory:")) as connection,
+            pytest.raises(df.TransactionsUnsupportedError, match="sqlite:///"),
+        ):
             await hub.client.start_new("chain", connection=connection)
 
 

@@ -12,8 +12,8 @@ from perdure.store.postgres.target import Target
 
 T = TypeVar("T")
 _ENDS = ("25006", "57P", "08")
-"""Errors after which the connection is of no use: a server that only reads, one that shuts down, a broken protocol. The driver may
-say so before it notices that the connection is closed."""
+"""Errors after which the connection is of no use: a server that only reads, one that shuts down, a broken protocol. The driver
+may raise them before it notices that the connection is closed."""
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 # The server gives up first, so that the connection survives; the client's own limit is for a network that swallows all.

@@ -46,8 +46,8 @@ class Target:
         if parts.fragment or "@" in parts.path + parts.query or not all(map(_SERVER.fullmatch, server.split(","))):
             # A password that isn't encoded ends up in the wrong part, where it would be shown.
             raise StoreUrlError(
-                "The URL of the PostgreSQL store can't be understood. In a name or password, write # / ? @ : as %23, %2F, %3F, %40, "
-                f"%3A. {_FORM}"
+                "The URL of the PostgreSQL store can't be understood. In a name or password, write # / ? @ : as %23, %2F, %3F, "
+                f"%40, %3A. {_FORM}"
             )
         settings = dict(query)
         schema = settings.pop("schema", DEFAULT_SCHEMA)
