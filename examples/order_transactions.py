@@ -31,7 +31,7 @@ def book(order: Order, connection: sqlite3.Connection) -> int:
     connection.execute("UPDATE stock SET amount = amount - ? WHERE item = ?", (order.amount, order.item))
     (left,) = connection.execute("SELECT amount FROM stock WHERE item = ?", (order.item,)).fetchone()
     if left < 0:
-        raise ValueError(f"{-left} {order.item} too few")
+        raise ValueError(f"not enough {order.item}")
     return left
 
 

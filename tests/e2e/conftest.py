@@ -11,4 +11,5 @@ from tests.e2e.lab import ALL_KINDS, Kind, Lab
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
     """One cell of the matrix."""
     kind: Kind = request.param
-    return Lab(kind, tmp_path)
+    url: str = request.getfixturevalue("postgres_url") if kind.store == "postgres" else ""
+    return Lab(kind, tmp_path, url)

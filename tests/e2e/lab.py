@@ -6,18 +6,23 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
+
+import msgspec
 
 import perdure as df
 from perdure.engine.clock import SystemClock
 from perdure.engine.hooks import EngineHooks
-from perdure.store.contract import HubStore
+from perdure.store.contract import Beat, HubStore, Sharing
 from perdure.store.memory import MemoryData, MemoryStore
+from perdure.store.postgres import PostgresStore
 from perdure.store.sqlite import SqliteStore
 from perdure.testing.replay_checker import ReplayChecker
 from perdure.testing.virtual_clock import VirtualClock, run_simulation
 
+_YEAR = timedelta(days=365)
 GeneratorFunction = Callable[[df.DurableOrchestrationContext], Generator[Any, Any, Any]]
 
 
@@ -33,15 +38,20 @@ class Kind:
         return "-".join((self.store, "evicted" if self.cold else "hot", "coroutine" if self.coroutine else "generator"))
 
 
-ALL_KINDS = [Kind(store, cold, style) for store in ("memory", "sqlite") for cold in (False, True) for style in (False, True)]
+ALL_KINDS = [
+    *(Kind(store, cold, style) for store in ("memory", "sqlite") for cold in (False, True) for style in (False, True)),
+    # The stores that can be shared, by one engine: the rest of the matrix says nothing about them that the others don't.
+    *(Kind(store, both, both) for store in ("shared", "postgres") for both in (False, True)),
+]
 
 
 class Lab:
     """Makes hubs on one set of data, each of them watched by the replay checker."""
 
-    def __init__(self, kind: Kind, folder: Path) -> None:
+    def __init__(self, kind: Kind, folder: Path, postgres_url: str = "") -> None:
         self.kind = kind
         self.folder = folder
+        self._postgres_url = postgres_url
         self.clock: VirtualClock | None = None
         self.app = df.DFApp()
         self._data = MemoryData()
@@ -86,6 +96,8 @@ class Lab:
         """A hub on this lab's data."""
         if self.kind.cold:
             settings.setdefault("max_sessions", 0)
+        if self.clock is not None:
+            settings.setdefault("lease_duration", _YEAR)  # a beat every few seconds of all the time that is skipped takes long
         checker = ReplayChecker(self._store())
         self._checkers.append(checker)
         hub = df.TaskHub(
@@ -97,25 +109,47 @@ class Lab:
     @property
     def url(self) -> str:
         """Of the store, for hubs that are made elsewhere."""
-        return "memory://" if self.kind.store == "memory" else f"sqlite:///{self.folder / 'hub.db'}"
+        match self.kind.store:
+            case "sqlite":
+                return f"sqlite:///{self.folder / 'hub.db'}"
+            case "postgres":
+                return self._postgres_url
+            case _:
+                return "memory://"
 
     def _store(self) -> HubStore:
         now = (self.clock or SystemClock()).now_us
-        if self.kind.store == "memory":
-            return MemoryStore(self._data, clock=now)
-        store = SqliteStore(self.folder / "hub.db", clock=now)
+        match self.kind.store:
+            case "memory":
+                return MemoryStore(self._data, clock=now)
+            case "shared":
+                return MemoryStore(self._data, clock=now, shared=True)
+            case "postgres":
+                store: HubStore = PostgresStore(self._postgres_url)
+            case _:
+                store = SqliteStore(self.folder / "hub.db", clock=now)
         return store if self.clock is None else cast("HubStore", _Held(store, self.clock))
 
 
 class _Held:
-    """A store on real threads: virtual time stands still while they work."""
+    """A store on real threads or sockets: virtual time stands still while they work."""
 
-    sharing = None
     transactions = None
 
-    def __init__(self, store: HubStore, clock: VirtualClock) -> None:
+    def __init__(self, store: Any, clock: VirtualClock) -> None:
         self._store = store
         self._clock = clock
+        sharing = getattr(store, "sharing", None)
+        self.sharing = None if sharing is None else cast("Sharing", _Held(sharing, clock))
+
+    def listen(self, heard: Callable[[str | None], None]) -> None:
+        self._store.listen(heard)
+
+    async def beat(self, *arguments: Any) -> Beat:
+        """The engine follows the store's clock, which knows nothing of virtual time."""
+        with self._clock.held():
+            beat = await self._store.beat(*arguments)
+        return msgspec.structs.replace(beat, now=self._clock.now_us())
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         method = getattr(self._store, name)

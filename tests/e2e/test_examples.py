@@ -39,7 +39,7 @@ EXPECTED = {
     "order_transactions": [
         "order 1 again: UNIQUE constraint failed: orders.number",
         "order-1: 4 chairs shipped",
-        "order-2: refused: 14 chairs too few",
+        "order-2: refused: not enough chairs",
         "order-3: never was",
         "6 chairs left, 1 booking",
     ],
