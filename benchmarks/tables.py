@@ -183,8 +183,9 @@ def functions(lines: list[Line]) -> list[str]:
 
 
 def where(lines: list[Line]) -> list[str]:
-    """The machine and the code."""
-    line = next((line for line in lines if "machine" in line and "revision" in line), None)
+    """The machine and the code; ``postgres_tables`` has another one, with the server."""
+    ran = (line for line in lines if "machine" in line and "revision" in line)
+    line = next((line for line in ran if "postgresql" not in line.get("parameters", {})), None)
     if line is None:
         return []
     machine = line["machine"]

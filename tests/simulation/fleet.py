@@ -15,7 +15,7 @@ from perdure.core.ids import partition_of
 from perdure.engine.errors import NobodyAnswersError
 from perdure.engine.hooks import EngineHooks
 from perdure.store.contract import Commit, HubStore, Lease
-from perdure.store.errors import HubInUseError, StoreUnavailableError
+from perdure.store.errors import StoreUnavailableError
 from perdure.testing.faults import FaultyStore, Plan
 from perdure.testing.replay_checker import ReplayChecker, ReplayMismatchError
 from perdure.testing.virtual_clock import VirtualClock
@@ -220,6 +220,7 @@ class Fleet(World):
         self.calm = calm
         """Nothing fails, so that nothing has to be done twice."""
         self.machines: list[FleetMachine] = []
+        self._starting: FleetMachine | None = None
         self.ran: Counter[TaskKey] = Counter()
         self.partition_count = self.luck.choice([1, 3, 8])
         self.facts.clock_error_us = 1_500_000
@@ -239,10 +240,10 @@ class Fleet(World):
     async def join(self, role: str | None = None) -> None:
         """One more machine."""
         while True:
-            machine = FleetMachine(self, role or self.luck.choice(_ROLES), next(self._names))
+            machine = self._starting = FleetMachine(self, role or self.luck.choice(_ROLES), next(self._names))
             try:
                 await machine.hub.start()
-            except (StoreUnavailableError, HubInUseError):
+            except StoreUnavailableError:
                 await machine.kill()
                 await asyncio.sleep(0.1)
             else:
@@ -280,7 +281,7 @@ class Fleet(World):
 
     def let_go(self) -> None:
         """See ``World``."""
-        for machine in self.machines:
+        for machine in (*self.machines, *([self._starting] if self._starting is not None else ())):
             machine.faulty.let_go()
 
     async def shut_down(self) -> None:

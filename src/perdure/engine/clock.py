@@ -1,6 +1,7 @@
 """The only place that reads the wall clock."""
 
 import time
+from collections import deque
 from typing import Protocol
 
 
@@ -24,19 +25,30 @@ class SystemClock:
         return self._latest
 
 
+_REMEMBERED = 8
+"""Beats whose news of the store's clock count: machines' clocks drift, so that old ones don't."""
+
+
 class HubClock:
     """Goes like the store's clock, so that the engines of a shared hub agree on the time although their machines may not."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._ahead = 0
+        self._ahead: deque[int] = deque([0], maxlen=_REMEMBERED)
+        self._adjusted = False
         self._latest = 0
 
     def now_us(self) -> int:
         """Microseconds since the Unix epoch, UTC. Never goes back."""
-        self._latest = max(self._latest, self._clock.now_us() + self._ahead)
+        self._latest = max(self._latest, self._clock.now_us() + max(self._ahead))
         return self._latest
 
     def adjust(self, store_us: int) -> None:
-        """The store's clock says ``store_us`` now."""
-        self._ahead = store_us - self._clock.now_us()
+        """The store's clock has said ``store_us``, some time ago: since then it can only have gone on.
+
+        So each answer gives a bound from below, and the best of them comes from the one that was the fastest.
+        """
+        if not self._adjusted:
+            self._adjusted = True
+            self._ahead.clear()
+        self._ahead.append(store_us - self._clock.now_us())

@@ -206,7 +206,8 @@ class Engine:
         self._inbox = Inbox(
             self._store,
             neighbours.reply if neighbours is not None else None,
-            lambda envelopes: self._loop.post(envelopes),
+            lambda: self._loop.readable,
+            lambda envelopes: self._loop.take_up(envelopes),
             self._failed,
         )
         self._loop = PartitionLoop(
@@ -497,9 +498,9 @@ class Engine:
             self._on_messages(self._ownership.leases)
             self._ownership.look()
 
-    def _on_beat(self, beat: Beat, before: float, after: float) -> None:
+    def _on_beat(self, beat: Beat) -> None:
         if self._neighbours is not None:
-            self._neighbours.beaten(beat, before, after, started=self._started)
+            self._neighbours.beaten(beat, started=self._started)
 
     async def _gain(self, partitions: Collection[int]) -> None:
         """Partitions have come from another engine: what is open in them gets going again."""
@@ -561,7 +562,7 @@ class Engine:
             await self._committer.drained()  # what is still being written must be visible to what is read next
             try:
                 await self._begin()
-            except StoreUnavailableError as again:
+            except self._recoverable as again:
                 error = again
             else:
                 self._go_on()
@@ -586,6 +587,7 @@ class Engine:
     def _go_on(self) -> None:
         self._loop.resume()
         self._open_work.find_activities()
+        self._on_messages(self._ownership.leases)  # what has come since all of them were read
 
     def _shut(self, error: Exception) -> None:
         self._stopped = error

@@ -22,7 +22,7 @@ from perdure.store.errors import StoreUnavailableError
 
 _REMEMBERED = 10_000
 """Instances whose end other engines wait for, and instances that ended lately, that are remembered."""
-_BEATS_BETWEEN_LOOKS = 3
+_BEATS_BETWEEN_LOOKS = 6
 """News can get lost, so callers who wait for the end of another engine's instance look at the store after so many beats."""
 
 
@@ -130,6 +130,8 @@ class Exchange:
 
     def _await(self, instance_id: str) -> None:
         if instance_id in self._ended:
+            # Once: all hear it who asked before, and an instance that has been started again would be asked for without end.
+            del self._ended[instance_id]
             self.nudger.add(InstanceEnded(instance_id))
         elif self._owns(instance_id):
             _remember(self._awaited, instance_id)

@@ -1,7 +1,7 @@
 """Messages that lie in the store: what another engine, another transaction, or an earlier life of this engine has left here."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from perdure.engine.envelopes import Envelope, Origin, Reply
 from perdure.engine.stored_bodies import decode_body
@@ -21,12 +21,17 @@ class Inbox:
         self,
         store: Store,
         reply: Callable[[str], Reply] | None,
+        readable: Callable[[], Collection[int]],
         post: Callable[[list[Envelope]], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """``post`` takes what was fetched; ``reply`` makes the reply of a request from its message id, where others may ask."""
+        """``post`` takes what was fetched; ``reply`` makes the reply of a request from its message id, where others may ask.
+
+        ``readable``: the partitions whose messages may be fetched. Those of the others are all read at once, by ``everything``.
+        """
         self._store = store
         self._reply = reply
+        self._readable = readable
         self._post = post
         self._failed = failed
         self.held: set[str] = set()
@@ -81,9 +86,12 @@ class Inbox:
 
     async def _fetch(self) -> None:
         try:
-            while self._wanted and len(self.held) < _ENOUGH:
-                partitions, self._wanted = self._wanted, set()
+            while len(self.held) < _ENOUGH:
                 async with self._reading:
+                    partitions = self._wanted.intersection(self._readable())
+                    if not partitions:
+                        return
+                    self._wanted -= partitions
                     page, more = await self._read(list(partitions), _PAGE)
                     self._post(page)
                 if more:

@@ -18,8 +18,6 @@ from perdure.store.contract import Beat, Claim, HubStore, Member, OfferedActivit
 
 _PATIENCE = 30.0
 """Seconds that a request for another engine's instance may lie in its inbox before the caller is told."""
-_TRUSTED = 1.0
-"""Seconds that a beat may take for its time to be believed."""
 
 
 class Neighbours:
@@ -96,10 +94,9 @@ class Neighbours:
             capacity=self._activities.capacity if self._settings.runs_activities else 0,
         )
 
-    def beaten(self, beat: Beat, before: float, after: float, *, started: bool) -> None:
-        """Takes in what a beat has told, which took from ``before`` to ``after`` (seconds)."""
-        if after - before < _TRUSTED:
-            self._clock.adjust(beat.now + round((after - before) / 2 * 1_000_000))
+    def beaten(self, beat: Beat, *, started: bool) -> None:
+        """Takes in what a beat has told."""
+        self._clock.adjust(beat.now)
         if self.shared is not None:
             self.shared.beaten(beat)
         if started:
@@ -108,6 +105,7 @@ class Neighbours:
 
     def released(self, batch: Batch) -> None:
         """The batch is durable: others may have to look at what it has for them."""
+        self.exchange.requests.stored(message.message_id for message in batch.requests)
         self.exchange.stored(batch.foreign)
         if batch.offered:
             self.exchange.tell(ActivitiesOffered())

@@ -11,6 +11,8 @@ from perdure.store.errors import HubInUseError, LeaseLostError, StoreUnavailable
 
 _FOREVER_US = 100 * 365 * 24 * 3600 * 1_000_000
 """A store with one owner at a time proves it when it is opened, so that its leases need no renewal."""
+_BEATS_PER_LEASE = 6
+"""A beat shows that a lease of another engine has expired: its partitions are free for up to a sixth of a lease then."""
 _CERTAIN = 0.9
 """Part of the lease's duration, from when its renewal was asked for, during which nobody else can have the partitions."""
 
@@ -28,7 +30,7 @@ class Ownership:
         passive: bool,
         member: Callable[[], Member] | None,
         claims: Callable[[], Sequence[Claim]],
-        beaten: Callable[[Beat, float, float], None],
+        beaten: Callable[[Beat], None],
         gain: Callable[[Collection[int]], Awaitable[None]],
         let_go: Callable[[Collection[int]], Awaitable[None]],
         changed: Callable[[], None],
@@ -36,7 +38,7 @@ class Ownership:
     ) -> None:
         """``duration``: of the leases, in seconds. ``passive``: takes what is free at first, and nothing later.
 
-        ``beaten`` gets every beat, with the loop's time before and after it; ``gain`` is awaited when partitions have come,
+        ``beaten`` gets every beat; ``gain`` is awaited when partitions have come,
         ``let_go`` before they go; ``changed`` is called when others may want to look. ``member`` describes the engine to the
         others of a shared hub.
         """
@@ -142,7 +144,7 @@ class Ownership:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         beat = await sharing.beat(self._described(), (), self._claims(), self._duration_us)
-        self._beaten(beat, asked_at, loop.time())
+        self._beaten(beat)
         if self._last:
             wanted: Collection[int] = self._last
         elif self._passive:
@@ -155,13 +157,13 @@ class Ownership:
         return leases
 
     async def _beat_on(self, sharing: Sharing) -> None:
-        pause = self._duration / 3
+        pause = self._duration / _BEATS_PER_LEASE
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._look.wait()
             self._look.clear()
-            pause = self._duration / 3
+            pause = self._duration / _BEATS_PER_LEASE
             try:
                 await self._beat(sharing)
             except StoreUnavailableError:
@@ -178,7 +180,7 @@ class Ownership:
                 if lease.partition in self.leases:
                     self.leases[lease.partition] = lease
             self._certain_until = asked_at + self._duration * _CERTAIN
-        self._beaten(beat, asked_at, loop.time())
+        self._beaten(beat)
         move = self._move(beat)
         if (move.take or move.give) and self._settled and self._moving is None:
             self._moving = loop.create_task(self._change(move))

@@ -155,6 +155,7 @@ class PartitionLoop:
             kept = [envelope for envelope in queue if not self._route(envelope)]
             queue.clear()
             queue.extend(kept)
+        self._committer.flush()  # nothing else may come that would
 
     def welcome(self, envelopes: Iterable[Envelope]) -> None:
         """The inbox of the coming partitions is read: their instances are handled from now on, beginning with ``envelopes``."""
@@ -171,6 +172,11 @@ class PartitionLoop:
         for instance_id in self.sessions.ids:
             if not self.owns(instance_id):
                 self.sessions.drop(instance_id)
+
+    @property
+    def readable(self) -> Collection[int]:
+        """Partitions whose inbox may be read bit by bit. Of those that are coming, and while paused, all is read at once."""
+        return () if self.paused else frozenset(self._owned) - frozenset(self._coming)
 
     def owns(self, instance_id: str) -> bool:
         """Whether the instance is handled here."""

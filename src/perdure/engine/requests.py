@@ -61,6 +61,8 @@ class AnswerByNudge:
 class _Pending(msgspec.Struct):
     envelope: Envelope
     asked_at: float
+    stored: bool = False
+    """Durable: not earlier does its absence say that it has been handled."""
     looked: bool = False
     """The message was gone already when somebody looked, but the answer may still be on its way."""
 
@@ -83,6 +85,12 @@ class Requests:
         if envelope.reply is not None:
             self._pending[message_id] = _Pending(envelope, asyncio.get_running_loop().time())
         return StoredMessage(message_id, envelope.instance_id, partition, encode_request(envelope))
+
+    def stored(self, message_ids: Iterable[str]) -> None:
+        """The requests are durable."""
+        for message_id in message_ids:
+            if (pending := self._pending.get(message_id)) is not None:
+                pending.stored = True
 
     def answered(self, answer: Answered) -> None:
         """An engine has answered somebody."""
@@ -114,9 +122,9 @@ class Requests:
         now = asyncio.get_running_loop().time()
         for message_id in [key for key, pending in self._pending.items() if _done(pending.envelope)]:
             del self._pending[message_id]
-        if not self._pending:
+        asked = [key for key, pending in self._pending.items() if pending.stored]
+        if not asked:
             return
-        asked = list(self._pending)
         waiting = await self._sharing.still_stored(asked)
         for message_id in asked:
             pending = self._pending.get(message_id)
@@ -124,8 +132,9 @@ class Requests:
                 continue
             if message_id not in waiting:
                 if pending.looked:
-                    del self._pending[message_id]
-                    pending.envelope.answer(await self._judge(pending.envelope))
+                    verdict = await self._judge(pending.envelope)  # which may fail; then the next look comes back to it
+                    pending.envelope.answer(verdict)
+                    self._pending.pop(message_id, None)
                 pending.looked = True
             elif now - pending.asked_at > self._patience:
                 del self._pending[message_id]
