@@ -24,7 +24,7 @@ from perdure.store.postgres import PostgresStore
 from tests.chaos.shared_worker import CHILDREN, EVENTS, LEASE
 from tests.postgres import Cluster, Database, running_cluster
 
-BLOWS = int(os.environ.get("PERDURE_SHARED_BLOWS", "12"))
+BLOWS = int(os.environ.get("PERDURE_SHARED_BLOWS", "9"))
 ENGINES = 3
 
 

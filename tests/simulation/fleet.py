@@ -42,7 +42,6 @@ class SharedStore(RecordingStore):
         uncovered = touched - {lease.partition for lease in commit.leases}
         self._facts.check(not uncovered, f"a commit touches partitions {uncovered} without a lease of theirs")
 
-
     def is_current(self, lease: Lease) -> bool:
         """Whether nobody has taken the partition since."""
         return self._data.current(lease)
@@ -101,7 +100,7 @@ class _RemoteSharing(_Remote):
 class _RemoteStore(_Remote):
     transactions = None
 
-    def __init__(self, raw: RecordingStore, *arguments: Any) -> None:
+    def __init__(self, raw: SharedStore, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.sharing = _RemoteSharing(self.inner.sharing, *arguments[1:])
         self.checker = ReplayChecker(cast("HubStore", _Checked(self, raw)))

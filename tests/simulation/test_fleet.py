@@ -145,6 +145,7 @@ def test_random_fleets(world: Callable[[int], Fleet], first: int, monkeypatch: p
         checked += fleet.checked
         assert not fleet.facts.violations, (
             f"seed {seed}: {fleet.facts.violations[:5]}\n"
-            f"to see it again: PERDURE_SEEDS=1 PERDURE_FIRST_SEED={seed} python -m pytest tests/simulation/test_fleet.py -k {world.__name__}"
+            f"to see it again: PERDURE_SEEDS=1 PERDURE_FIRST_SEED={seed} "
+            f"python -m pytest tests/simulation/test_fleet.py -k {world.__name__}"
         )
     assert checked  # the replay checker was at work

@@ -169,6 +169,7 @@ class Committer:
             self._idle.set()
 
     async def _commit(self, batch: Batch) -> CommitReceipt:
+        done = {claim.activity_id for claim in batch.settled}
         commit = Commit(
             leases=self._leases(batch.partitions),
             turns=batch.records,
@@ -179,7 +180,7 @@ class Committer:
             + batch.requests,
             consumed=batch.consumed,
             owner=self._owner,
-            offered=batch.offered,
+            offered=[activity for activity in batch.offered if activity.activity_id not in done],
             settled=batch.settled,
             withdrawn=batch.withdrawn,
         )

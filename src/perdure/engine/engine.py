@@ -31,7 +31,7 @@ from perdure.engine.timers import Timers
 from perdure.engine.user_transactions import UserTransactions
 from perdure.engine.waiters import Waiters
 from perdure.engine.watchdog import Watchdog
-from perdure.store.contract import Beat, Fence, HubInfo, HubStore, InstanceRecord
+from perdure.store.contract import Beat, Fence, HubInfo, HubStore, InstanceRecord, OfferedActivity
 from perdure.store.errors import LeaseLostError, StoreUnavailableError, TransactionsUnsupportedError
 
 
@@ -192,6 +192,7 @@ class Engine:
             beaten=self._on_beat,
             gain=self._gain,
             let_go=self._let_go,
+            settled=lambda: not self._loop.paused and not self._open_work.searching,
             changed=lambda: neighbours.leases_changed() if neighbours is not None else None,
             failed=self._failed,
         )
@@ -239,6 +240,7 @@ class Engine:
             self._timers,
             waiting=lambda: self._loop.waiting,
             offered=neighbours.offered if neighbours is not None else None,
+            partition=lambda instance_id: partition_of(instance_id, self._partition_count),
             dispatch=self._dispatch,
             failed=self._failed,
         )
@@ -464,7 +466,7 @@ class Engine:
             case CancelActivities():
                 self._activities.cancel_instance(effect.instance_id)
                 if self._shared is not None:
-                    self._committer.batch.withdrawn.append(effect.instance_id)
+                    self._withdraw(effect.instance_id)
             case InstanceEnded():
                 self._hooks.instance_ended(effect.instance_id, effect.name, effect.status, effect.error)
                 self.waiters.ended(effect.instance_id, batch.ended[effect.instance_id])
@@ -478,8 +480,24 @@ class Engine:
         if self._shared is None or self._shared.keeps(work):
             self._activities.dispatch(work)
         else:
-            self._committer.batch.offered.append(self._shared.offer(work))
+            self._offer([self._shared.offer(work)])
             self._committer.flush()
+
+    def _offer(self, activities: Iterable[OfferedActivity]) -> None:
+        # With the lease of its partition, so that nothing is offered that the next owner has dispatched already.
+        batch = self._committer.batch
+        for activity in activities:
+            if activity.partition in self._ownership.leases:
+                batch.offered.append(activity)
+                batch.partitions.add(activity.partition)
+
+    def _withdraw(self, instance_id: str) -> None:
+        batch = self._committer.batch
+        batch.offered = [activity for activity in batch.offered if activity.instance_id != instance_id]
+        partition = partition_of(instance_id, self._partition_count)
+        if partition in self._ownership.leases:  # where it isn't, what is on offer is the next owner's
+            batch.withdrawn.append(instance_id)
+            batch.partitions.add(partition)
 
     # --- other engines of the hub -----------------------------------------------------------------------------------
 
@@ -514,7 +532,7 @@ class Engine:
         self._loop.own([partition for partition in self._ownership.leases if partition not in partitions])
         await self._loop.let_go()
         if self._neighbours is not None:
-            self._committer.batch.offered += self._neighbours.hand_over()
+            self._offer(self._neighbours.hand_over())
         await self._committer.written()
 
     # --- failure and recovery -------------------------------------------------------------------------------------
@@ -537,6 +555,8 @@ class Engine:
         self._open_work.stop()
         queued = self._loop.take_all()
         shared = self._shared
+        if shared is not None:
+            shared.forget_unstored()
         self._activities.void(lambda work: shared is None or shared.claim_of(work) is None)
         self._ownership.drop()
         outcomes = (outcome for batch in lost for outcome in batch.outcomes)

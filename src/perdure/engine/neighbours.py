@@ -107,7 +107,8 @@ class Neighbours:
         """The batch is durable: others may have to look at what it has for them."""
         self.exchange.requests.stored(message.message_id for message in batch.requests)
         self.exchange.stored(batch.foreign)
-        if batch.offered:
+        if batch.offered and self.shared is not None:
+            self.shared.stored(batch.offered)
             self.exchange.tell(ActivitiesOffered())
 
     def leases_changed(self) -> None:

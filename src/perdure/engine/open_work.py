@@ -24,15 +24,20 @@ class OpenWork:
         *,
         waiting: Callable[[], Iterable[Envelope]],
         offered: Callable[[Collection[int]], Awaitable[Collection[str]]] | None,
+        partition: Callable[[str], int],
         dispatch: Callable[[DispatchActivity], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """``waiting``: what is queued up already; ``offered``: ids of activities on the shared queue, if there is one."""
+        """``waiting``: what is queued up already; ``offered``: ids of activities on the shared queue, if there is one.
+
+        ``partition``: of an instance.
+        """
         self._store = store
         self._inbox = inbox
         self._timers = timers
         self._waiting = waiting
         self._offered = offered
+        self._partition = partition
         self._dispatch = dispatch
         self._failed = failed
         self._recovery: Recovery | None = None
@@ -54,6 +59,11 @@ class OpenWork:
         held = set(outcome_keys(chain(self._waiting(), envelopes)))
         self._recovery = Recovery(self._store, list(partitions), self._dispatch, held, elsewhere)
         return envelopes
+
+    @property
+    def searching(self) -> bool:
+        """Whether activities may be open that nobody has dispatched yet."""
+        return self._recovery is not None
 
     def find_activities(self) -> None:
         """Goes through the instances with open activities; new work may come in meanwhile."""
@@ -84,8 +94,8 @@ class OpenWork:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def hydrated(self, instance_id: str, works: list[DispatchActivity]) -> None:
-        """An instance was loaded: its open activities needn't wait for the search."""
-        if self._recovery is not None:
+        """An instance was loaded: its open activities needn't wait for the search, if it is one of those that it is for."""
+        if self._recovery is not None and self._partition(instance_id) in self._recovery.partitions:
             self._recovery.hydrated(instance_id, works)
 
     def done(self, keys: Iterable[ActivityKey]) -> None:

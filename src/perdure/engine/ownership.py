@@ -33,13 +33,14 @@ class Ownership:
         beaten: Callable[[Beat], None],
         gain: Callable[[Collection[int]], Awaitable[None]],
         let_go: Callable[[Collection[int]], Awaitable[None]],
+        settled: Callable[[], bool],
         changed: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         """``duration``: of the leases, in seconds. ``passive``: takes what is free at first, and nothing later.
 
-        ``beaten`` gets every beat; ``gain`` is awaited when partitions have come,
-        ``let_go`` before they go; ``changed`` is called when others may want to look. ``member`` describes the engine to the
+        ``beaten`` gets every beat; ``gain`` is awaited when partitions have come, ``let_go`` before they go, and neither happens
+        unless ``settled`` says so; ``changed`` is called when others may want to look. ``member`` describes the engine to the
         others of a shared hub.
         """
         self._store = store
@@ -52,13 +53,12 @@ class Ownership:
         self._beaten = beaten
         self._gain = gain
         self._let_go = let_go
+        self._settled = settled
         self._changed = changed
         self._failed = failed
         self.leases: dict[int, Lease] = {}
         self._last: frozenset[int] = frozenset()
         """What was owned before the last failure."""
-        self._settled = False
-        """Not so from a failure until ``take`` has got everything back: nothing moves meanwhile."""
         self._asking = asyncio.Lock()
         """Renewing leases while they are acquired or released would find them lost."""
         self._look = asyncio.Event()
@@ -101,14 +101,12 @@ class Ownership:
             else:
                 leases = await self._take_share(self._sharing)
             self.leases = {lease.partition: lease for lease in leases}
-            self._settled = True
 
     def drop(self) -> None:
         """Gives up everything, after a failure, until ``take`` has got it back."""
         if self._moving is not None:
             self._moving.cancel()
             self._moving = None
-        self._settled = False
         if self.leases:
             self._last = frozenset(self.leases)
         self.leases = {}
@@ -124,9 +122,10 @@ class Ownership:
 
     async def stop(self) -> None:
         """Beats no more and moves nothing."""
-        tasks = [task for task in (self._moving, self._beating) if task is not None]
-        for task in tasks:
-            task.cancel()
+        async with self._asking:  # what the store is just giving has to be known, so that it can be given back
+            tasks = [task for task in (self._moving, self._beating) if task is not None]
+            for task in tasks:
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def release(self) -> None:
@@ -182,7 +181,7 @@ class Ownership:
             self._certain_until = asked_at + self._duration * _CERTAIN
         self._beaten(beat)
         move = self._move(beat)
-        if (move.take or move.give) and self._settled and self._moving is None:
+        if (move.take or move.give) and self._moving is None and self._settled():
             self._moving = loop.create_task(self._change(move))
 
     def _move(self, beat: Beat) -> Move:

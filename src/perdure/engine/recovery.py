@@ -57,7 +57,8 @@ class Recovery:
         elsewhere: Collection[str] = (),
     ) -> None:
         self._store = store
-        self._partitions = partitions
+        self.partitions = partitions
+        """Those whose instances it is for."""
         self._dispatch = dispatch
         self.held = held
         self._elsewhere = elsewhere
@@ -74,7 +75,7 @@ class Recovery:
     async def activities(self) -> None:
         """Goes through all instances with open activities."""
         after = ""
-        while page := await self._store.with_pending(self._partitions, after, _PAGE):
+        while page := await self._store.with_pending(self.partitions, after, _PAGE):
             after = page[-1]
             stored = await self._store.load([instance_id for instance_id in page if instance_id not in self._seen])
             for instance_id, instance in stored.items():

@@ -108,7 +108,7 @@ class ActivityExecutor:
         return lane is not None and len(lane.backlog) >= lane.pool.capacity
 
     def rooms(self) -> list[tuple[list[str], int]]:
-        """How many more activities can run at once: the case-folded names of a pool's activities, and its free slots."""
+        """How many more activities can run at once: the case-folded names of a pool's activities, and its free slots, if any."""
         by_pool: dict[Pool, list[str]] = {}
         for name, function in self._activities.items():
             by_pool.setdefault(function.pool, []).append(name)
@@ -118,8 +118,7 @@ class ActivityExecutor:
             lane = self._lanes.get(pool)
             capacity = lane.pool.capacity if lane is not None else self._max_processes
             free = min(spare, capacity - (lane.running + len(lane.backlog) if lane is not None else 0))
-            if free > 0:
-                rooms.append((names, free))
+            rooms.append((names, max(free, 0)))
         return rooms
 
     @property
