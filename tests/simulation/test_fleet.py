@@ -18,7 +18,7 @@ from tests.simulation.fleet import Fleet
 from tests.simulation.test_simulation import little_engine  # noqa: F401 - the fixture is used by being there
 from tests.simulation.workload import Client, build_app, left_open
 
-SEEDS = int(os.environ.get("PERDURE_SEEDS", "100"))
+SEEDS = int(os.environ.get("PERDURE_SEEDS", "60"))
 FIRST_SEED = int(os.environ.get("PERDURE_FIRST_SEED", "0"))
 _BATCH = 50
 _LONG_ENOUGH = 2 * 3600.0

@@ -14,7 +14,7 @@ CodeOption = Annotated[
     typer.Option("--code", metavar="KEY", help="Its key; by default $PERDURE_CODE, or that of the host in this folder."),
 ]
 StoreOption = Annotated[
-    str | None, typer.Option("--store", metavar="URL", help="Work on this store instead, while no host has it open.")
+    str | None, typer.Option("--store", metavar="URL", help="Work on this store instead; on SQLite, while no host has it open.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; it is kept.")]

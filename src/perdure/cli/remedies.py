@@ -6,10 +6,11 @@ from perdure.core.errors import PerdureError
 from perdure.core.ids import InvalidInstanceIdError
 from perdure.engine.errors import InstanceNotFoundError, NotShareableError
 from perdure.host.settings import SettingsError
-from perdure.store.errors import HubInUseError, StoreUnavailableError, StoreUrlError
+from perdure.store.errors import HubInUseError, HubMissingError, StoreUnavailableError, StoreUrlError
 
 _CODES: tuple[tuple[type[PerdureError], ExitCode], ...] = (
     (InstanceNotFoundError, ExitCode.NOT_FOUND),
+    (HubMissingError, ExitCode.NOT_FOUND),
     (InvalidInstanceIdError, ExitCode.USAGE),
     (SettingsError, ExitCode.USAGE),
     (StoreUrlError, ExitCode.USAGE),

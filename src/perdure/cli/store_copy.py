@@ -19,7 +19,7 @@ def copy_with_progress(source: str, target: str) -> tuple[CopySummary, float]:
     shown = _ProgressLine()
     started = time.monotonic()
     try:
-        summary = asyncio.run(copy_hub(open_store(source), open_store(target), progress=shown.show))
+        summary = asyncio.run(copy_hub(open_store(source, make=False), open_store(target), progress=shown.show))
     finally:
         shown.clear()
     return summary, time.monotonic() - started

@@ -104,9 +104,10 @@ async def store_status(url: str) -> StoreStatus:
     """Looks at the hub at ``url``. Of one that isn't shared, that takes nobody else to have it open.
 
     Raises:
+        HubMissingError: there is none.
         StoreError: see ``Store.open``.
     """
-    store = open_store(url)
+    store = open_store(url, make=False)
     info = await store.open()
     try:
         partitions = range(info.partition_count)

@@ -33,18 +33,6 @@ def the_store(argument: str | None, option: str | None) -> str:
     return url
 
 
-def refuse_missing(url: str) -> None:
-    """Guarantees that asking for a store doesn't make one.
-
-    Raises:
-        CommandError: there is no such file, or it is in memory.
-    """
-    refuse_memory(url)
-    path = _file(url)
-    if path is not None and not path.is_file():
-        raise CommandError(f"there is no store {path}. Give its path, or start a host that makes it.", ExitCode.NOT_FOUND)
-
-
 def refuse_memory(url: str) -> None:
     """Guarantees that other processes could find the store.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from perdure.app import DFApp
 from perdure.cli.errors import CommandError
-from perdure.cli.store_urls import refuse_missing
+from perdure.cli.store_urls import refuse_memory
 from perdure.client.local import DurableClient
 from perdure.client.models import DurableOrchestrationStatus
 from perdure.core.context import function_name
@@ -52,12 +52,13 @@ async def open_stored(url: str) -> AsyncGenerator[StoredInstances, None]:
     """The hub at ``url``, as long as the context lasts.
 
     Raises:
-        CommandError: there is no such store, or it is in memory.
+        CommandError: it is in memory.
+        HubMissingError: there is none.
         HubInUseError: a host has it open; the message names the process and what to do.
         StoreError: it can't be opened.
     """
-    refuse_missing(url)
-    store = open_store(url)
+    refuse_memory(url)
+    store = open_store(url, make=False)
     engine = Engine(store, _named(), settings=EngineSettings(passive=True), clock=SystemClock(), hooks=EngineHooks())
     try:
         await engine.start()

@@ -7,7 +7,7 @@ import typer
 from perdure.cli.errors import CommandError, ExitCode
 from perdure.cli.options import JsonOption
 from perdure.cli.printing import say, say_fields, say_json, say_table, tell
-from perdure.cli.store_urls import refuse_missing, same_store, the_store, without_password
+from perdure.cli.store_urls import refuse_memory, same_store, the_store, without_password
 
 if TYPE_CHECKING:
     from perdure.store.contract import HubInfo
@@ -30,7 +30,7 @@ def init(
 ) -> None:
     """Make a hub where there is none yet. Hosts do this by themselves, if they are allowed to."""
     url = the_store(url, store)
-    info = _opened(url, partitions)
+    info = _opened(url, partitions=partitions)
     if partitions not in (None, info.partition_count):
         raise CommandError(
             f"{without_password(url)} holds a hub with {info.partition_count} partitions already, and that stays. To change it, "
@@ -43,8 +43,7 @@ def init(
 def migrate(url: StoreArgument = None, store: _StoreOption = None) -> None:
     """Bring a hub's schema up to this release's version. Hosts do this by themselves, if they are allowed to."""
     url = the_store(url, store)
-    refuse_missing(url)
-    say(f"{without_password(url)} has schema version {_opened(url, None).schema_version}")
+    say(f"{without_password(url)} has schema version {_opened(url, make=False).schema_version}")
 
 
 @stores.command("status")
@@ -55,7 +54,6 @@ def status(url: StoreArgument = None, store: _StoreOption = None, as_json: JsonO
     from perdure.cli.store_status import store_status
 
     url = the_store(url, store)
-    refuse_missing(url)
     found = asyncio.run(store_status(url))
     if as_json:
         say_json(found.json())
@@ -75,7 +73,7 @@ def copy(
     """Copy a hub with all that is in it, running instances too, into another store, and compare the two afterwards."""
     from perdure.cli.store_copy import copy_with_progress
 
-    refuse_missing(source)
+    refuse_memory(source)
     target = the_store(target, None)
     if same_store(source, target):
         raise CommandError("FROM and TO are the same store.", ExitCode.USAGE)
@@ -101,13 +99,13 @@ def copy(
     )
 
 
-def _opened(url: str, partitions: int | None) -> "HubInfo":
+def _opened(url: str, *, partitions: int | None = None, make: bool = True) -> "HubInfo":
     import asyncio
 
     from perdure.store.opening import DEFAULT_PARTITION_COUNT, open_store
 
     async def opened() -> "HubInfo":
-        opening = open_store(url, partition_count=partitions or DEFAULT_PARTITION_COUNT)
+        opening = open_store(url, partition_count=partitions or DEFAULT_PARTITION_COUNT, make=make)
         try:
             return await opening.open()
         finally:

@@ -110,6 +110,8 @@ def refuse(answer: Answer, instance_id: str | None = None) -> NoReturn:
         raise HostAnswerError(
             "the host refused the key. Give the key 'durabletask' or the master key of its keys file as 'code'."
         )
+    if answer.status == 503:
+        raise HostAnswerError(f"the host answered 503: {told or 'it is not ready'}")
     raise HostAnswerError(f"the host answered {answer.status}: {told or 'nothing more'}. Are its address and task hub right?")
 
 

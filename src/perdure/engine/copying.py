@@ -185,8 +185,9 @@ class _Copy:
     def _add_instance(self, row: InstanceRow, history: Sequence[Segment]) -> None:
         batch, instance_id = self._batch, row.instance_id
         row = self._moved(row)
-        batch.turns.append(TurnRecord(instance_id=instance_id, row=row, segment=history[0] if history else None, reset=True))
-        batch.turns.extend(TurnRecord(instance_id=instance_id, segment=segment) for segment in history[1:])
+        # The row alone, so that it is written whole: the history of an entity doesn't begin with its generation's first segment.
+        batch.turns.append(TurnRecord(instance_id=instance_id, row=row, reset=True))
+        batch.turns.extend(TurnRecord(instance_id=instance_id, segment=segment) for segment in history)
         batch.consumed.extend(self._obsolete.get(instance_id, ()))
         batch.replaced.append(instance_id)
         batch.partitions.add(row.partition)

@@ -89,9 +89,9 @@ class Inbox:
             while len(self.held) < _ENOUGH:
                 async with self._reading:
                     partitions = self._wanted.intersection(self._readable())
+                    self._wanted.clear()  # what isn't readable is read, or wanted again, when it is
                     if not partitions:
                         return
-                    self._wanted -= partitions
                     page, more = await self._read(list(partitions), _PAGE)
                     self._post(page)
                 if more:

@@ -7,8 +7,10 @@ from itertools import count
 
 import msgspec
 
+from perdure.core.entity_id import is_entity
 from perdure.core.errors import PerdureError
-from perdure.core.events import ExecutionStarted
+from perdure.core.events import ExecutionStarted, ExecutionTerminated
+from perdure.core.messages import ReusePolicy
 from perdure.core.status import TERMINAL_STATUSES
 from perdure.engine.envelopes import Envelope
 from perdure.engine.errors import (
@@ -147,19 +149,22 @@ class Requests:
 
     async def _judge(self, envelope: Envelope) -> Exception | None:
         """What a handled request has come to, as far as the instance shows it."""
+        if is_entity(envelope.instance_id):
+            return None  # whatever an entity gets it takes, and it may have no state afterwards
         record = await self._queries.get(envelope.instance_id)
         event = envelope.message.event if envelope.message is not None else None
         if envelope.purge:
             return None if record is None else InstanceRunningError(f"instance '{envelope.instance_id}' was not purged")
         if isinstance(event, ExecutionStarted):
-            if record is not None and record.row.execution_id == event.execution_id:
+            any_will_do = envelope.message is not None and envelope.message.reuse is ReusePolicy.RETURN_EXISTING
+            if record is not None and (any_will_do or record.row.execution_id == event.execution_id):
                 return None
             return CommitFailedError(f"whether instance '{envelope.instance_id}' was started by this call isn't known")
         if record is None:
             return InstanceNotFoundError(f"there is no instance '{envelope.instance_id}'")
         return (
             None
-            if record.row.status not in TERMINAL_STATUSES
+            if record.row.status not in TERMINAL_STATUSES or isinstance(event, ExecutionTerminated)
             else CommitFailedError(f"instance '{envelope.instance_id}' has ended; whether this call came before that isn't known")
         )
 

@@ -55,3 +55,9 @@ class TransactionControlError(StoreError):
     """The code of a transactional activity ends its transaction. Perdure does that: when the activity returns, or raises."""
 
     code = "PD3008"
+
+
+class HubMissingError(StoreError):
+    """No hub is at the URL, and the call was to make none. Check the URL; ``perdure store init`` makes one, or a host's start."""
+
+    code = "PD3009"

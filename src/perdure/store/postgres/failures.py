@@ -10,6 +10,8 @@ DEADLOCKS = frozenset({"40001", "40P01"})
 """Two transactions waited for each other, or can't be put in an order."""
 
 _CREDENTIALS = ("28", "3D")
+_SETTINGS = frozenset({"42704", "22023"})
+"""A parameter of the URL that the server doesn't know, or a value that it doesn't take."""
 _MISSING = frozenset({"3F000", "42P01", "42883", "42703"})
 
 
@@ -37,10 +39,14 @@ def no_rights(place: str, error: Exception) -> StoreError:
 
 
 def refused_credentials(error: Exception, place: str) -> StoreError | None:
-    """A server that runs but doesn't let this role into this database: waiting won't help."""
+    """A server that runs but doesn't let this role into this database, or not like this: waiting won't help."""
     if isinstance(error, asyncpg.PostgresError) and str(error.sqlstate).startswith(_CREDENTIALS):
         return StoreError(
             f"PostgreSQL at {place} refused the connection: {_words(error)}. Check user, password and database of the URL."
+        )
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _SETTINGS:
+        return StoreError(
+            f"PostgreSQL at {place} refused the connection: {_words(error)}. Check the parameters behind the '?' of the URL."
         )
     return None
 

@@ -7,7 +7,7 @@ from zlib import crc32
 import asyncpg
 
 from perdure.store.contract import HubInfo
-from perdure.store.errors import SchemaTooNewError, StoreError
+from perdure.store.errors import HubMissingError, SchemaTooNewError, StoreError
 from perdure.store.postgres.session import Connection, Session
 from perdure.store.postgres.target import Target
 
@@ -21,13 +21,14 @@ _TABLES = """
 """
 
 
-async def migrate(session: Session, target: Target, partition_count: int) -> HubInfo:
+async def migrate(session: Session, target: Target, partition_count: int | None) -> HubInfo:
     """Makes the hub, or brings its schema to this release's version, or leaves it as it was.
 
-    ``partition_count`` is for a new hub only; an existing one keeps its own. A schema that needs nothing is only read, so an
-    engine gets by without the right to change it.
+    ``partition_count`` is for a new hub only; an existing one keeps its own, and ``None`` makes none. A schema that needs nothing
+    is only read, so an engine gets by without the right to change it.
 
     Raises:
+        HubMissingError: there is none, and it was not to be made.
         SchemaTooNewError: a newer Perdure made it into something that this one can't work with.
         StoreError: the server, the database or the schema isn't one for a hub, or the role may not make one.
     """
@@ -49,7 +50,7 @@ async def _current_version(connection: Connection, target: Target, newest: int) 
     return await _version(connection, target, newest)
 
 
-async def _upgrade(connection: Connection, target: Target, migrations: list[str], partition_count: int) -> None:
+async def _upgrade(connection: Connection, target: Target, migrations: list[str], partition_count: int | None) -> None:
     try:
         await _migrate(connection, target, migrations, partition_count)
     except asyncpg.InsufficientPrivilegeError as error:
@@ -91,17 +92,22 @@ async def _version(connection: Connection, target: Target, newest: int) -> int:
     return int(facts["schema_version"])
 
 
-async def _migrate(connection: Connection, target: Target, migrations: list[str], partition_count: int) -> None:
+async def _migrate(connection: Connection, target: Target, migrations: list[str], partition_count: int | None) -> None:
     async with connection.transaction():
         await connection.execute("SET LOCAL statement_timeout = 0")
         # Whoever comes second waits here, and then finds nothing left to do.
         await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", _LOCK_SPACE, crc32(target.schema.encode()) - (1 << 31))
         version = await _version(connection, target, len(migrations))
+        if version == 0 and partition_count is None:
+            raise HubMissingError(
+                f"there is no hub in PostgreSQL at {target.place}. Check the database, and the schema (?schema=) of the URL; "
+                "'perdure store init' makes a hub, or a host that starts."
+            )
         if version == 0 and not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", target.schema):
             await connection.execute(f'CREATE SCHEMA "{target.schema}"')
         for script in migrations[version:]:
             await connection.execute(target.sql(script))
-        if version == 0:
+        if version == 0 and partition_count is not None:
             await _fill_new_hub(connection, target, partition_count)
         if version < len(migrations):
             await connection.execute(target.sql("UPDATE hub.meta SET value = $1 WHERE key = 'schema_version'"), len(migrations))

@@ -35,10 +35,11 @@ DEFAULT_PARTITION_COUNT = 16
 class PostgresStore:
     """A task hub in one schema of a PostgreSQL database, which any number of store objects may have open."""
 
-    def __init__(self, url: str, *, partition_count: int = DEFAULT_PARTITION_COUNT) -> None:
+    def __init__(self, url: str, *, partition_count: int = DEFAULT_PARTITION_COUNT, make: bool = True) -> None:
+        """Without ``make`` a hub has to be there already."""
         self._target = Target.of(url)
         self._name = f"The PostgreSQL store at {self._target.place}"
-        self._partition_count = partition_count
+        self._partition_count = partition_count if make else None
         self._counters = Counters()
         self._signals = Signals(self._name, self._target, self._counters)
         self._lanes: Lanes | None = None
@@ -67,6 +68,7 @@ class PostgresStore:
 
         Raises:
             SchemaTooNewError: a newer Perdure made it into something that this one can't work with.
+            HubMissingError: there is none, and it was not to be made.
             StoreUnavailableError: the server can't be reached now.
             StoreError: the server refuses the role, or the schema is another program's.
         """
