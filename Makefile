@@ -20,7 +20,7 @@ demo: $(VENV)/.runtime ## Run the demo (DIR=... chooses where it works)
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests (ARGS=... goes to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 .PHONY: check lint format-check types imports dead
 check: lint format-check types imports dead ## Run every static check

@@ -252,6 +252,13 @@ async def test_refused_credentials_and_databases_are_no_matter_of_waiting(own_cl
         assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("parameter", ["no_such_setting=1", "work_mem=much"])
+async def test_parameters_that_the_server_refuses_are_no_matter_of_waiting(own_cluster: Cluster, parameter: str) -> None:
+    with pytest.raises(StoreError, match=r"refused the connection: .* Check the parameters behind the '\?'") as caught:
+        await PostgresStore(f"{own_cluster.url}?{parameter}").open()
+    assert type(caught.value) is StoreError
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -231,6 +231,22 @@ def test_errors_are_one_line_that_names_the_remedy(arguments: tuple[str, ...], e
     assert {path.name for path in tmp_path.iterdir()} <= {"hub.db", "hub.db.lock"}
 
 
+def test_looking_at_a_schema_makes_no_hub_there(tmp_path: Path, postgres_url: str) -> None:
+    """A slip in a URL must not pass for an empty hub, whose number of partitions would be fixed besides."""
+    commands = (
+        ("store", "status", postgres_url),
+        ("store", "migrate", postgres_url),
+        ("store", "copy", postgres_url, "to.db"),
+        ("instances", "list", "--store", postgres_url),
+    )
+    for command in commands:
+        done = perdure(*command, folder=tmp_path)
+        assert done.exit_code == 3, done.err
+        assert "there is no hub in PostgreSQL" in done.err
+    assert not (tmp_path / "to.db").exists()
+    assert ", 64 partitions" in _store(tmp_path, "init", postgres_url, "--partitions", "64").out
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_init_and_migrate_say_what_is_there_and_can_be_repeated(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
