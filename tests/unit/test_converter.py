@@ -226,7 +226,6 @@ def misfit(text: str, type_: object) -> str:
         (Count(3), Count),
         (Ratio(0.5), Ratio),
     ],
-    ids=repr,
 )
 def test_value_comes_back_equal_and_of_its_type(value: object, annotation: object) -> None:
     back = decode(encode(value), annotation)

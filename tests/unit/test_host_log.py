@@ -7,7 +7,7 @@ _PROGRAM = """
 import logging
 import httpx
 from perdure.cli import serving
-serving._log_to_stderr("INFO")
+serving._log_to_stderr("INFO", with_process=False)
 logging.getLogger("perdure.host").info("this is logged")
 with httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200))) as client:
     client.get("http://account.queue.example/orders/messages?sig=SECRET")

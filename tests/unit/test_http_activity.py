@@ -1,6 +1,6 @@
 """The activity of call_http: what goes out, what comes back, and what is refused."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +14,10 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 
 @pytest.fixture(autouse=True)
-def running_activity() -> None:
-    current.set(ActivityContext("BuiltIn::HttpActivity", "i", 1, 1, "key-of-this-call", CancellationToken()))
+def running_activity() -> Iterator[None]:
+    before = current.set(ActivityContext("BuiltIn::HttpActivity", "i", 1, 1, "key-of-this-call", CancellationToken()))
+    yield
+    current.reset(before)
 
 
 class Web:

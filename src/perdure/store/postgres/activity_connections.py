@@ -30,7 +30,7 @@ SETTINGS = """
 # The next activity must not find what the last one has left.
 RESET = "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; DISCARD TEMP; RESET ALL;" + SETTINGS
 _CLOSING_SECONDS = 5.0
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 class AsyncSettlement:
@@ -51,7 +51,8 @@ class AsyncSettlement:
             await connection.execute(settle_and_commit(self._target))
         except _FAILURES as error:
             state = error.sqlstate if isinstance(error, asyncpg.PostgresError) else None
-            if is_unknown(state, _is_lost(connection)):
+            # The driver's internal error: the server's farewell was read, the end of the connection wasn't yet.
+            if is_unknown(state, _is_lost(connection) or isinstance(error, asyncpg.InternalClientError)):
                 raise unknown(self._target, error) from error
             if state == REFUSED:
                 raise fence_lost(fence) from None
