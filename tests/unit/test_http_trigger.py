@@ -16,6 +16,7 @@ from starlette.responses import StreamingResponse
 import perdure as df
 from perdure.host.model import AuthLevel, Output
 from perdure.host.triggers.errors import RouteConflictError, RouteTemplateError
+from perdure.store.errors import StoreUnavailableError
 from tests.unit.host_lab import KEYS, http, served
 
 
@@ -169,6 +170,15 @@ async def test_the_caller_of_a_failing_function_learns_no_detail_and_the_log_has
     text = logging.Formatter().formatException(record.exc_info)
     assert "in fail" in text
     assert "perdure/host" not in text
+
+
+async def test_a_store_that_is_away_is_no_fault_of_the_function() -> None:
+    def start(req: func.HttpRequest) -> str:
+        raise StoreUnavailableError("PostgreSQL is away")
+
+    async with served(http(start)) as client:
+        response = await client.get("/api/start")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
 
 
 async def test_the_caller_gets_the_traceback_if_the_operator_wants_that() -> None:

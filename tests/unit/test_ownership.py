@@ -23,9 +23,10 @@ class Switch:
 
     def __init__(self) -> None:
         self.next: dict[str, Fault] = {}
+        self.always: Fault | None = None
 
     def fault(self, method: str) -> Fault | None:
-        return self.next.pop(method, None)
+        return self.next.pop(method, self.always)
 
 
 class Engine:
@@ -56,6 +57,7 @@ class Engine:
             let_go=self._let_go,
             settled=lambda: self.settled,
             changed=lambda: self.events.append("changed"),
+            touch=lambda error: self.events.append("in touch" if error is None else "out of touch"),
             failed=self._failed,
         )
 
@@ -127,6 +129,18 @@ async def test_the_first_engine_takes_all_and_gives_half_to_the_second(hub: Hub)
     assert "let go [2, 3]" in a.events
     assert "gain [2, 3]" in b.events
     assert not a.failures + b.failures
+
+
+@hub_test
+async def test_an_outage_is_told_once_and_so_is_its_end(hub: Hub) -> None:
+    a = await hub.join("a")
+    await asyncio.sleep(LEASE)
+    a.events.clear()
+    a.switch.always = Fault("before")
+    await asyncio.sleep(0.5 * LEASE)
+    a.switch.always = None
+    await asyncio.sleep(0.3 * LEASE)
+    assert a.events == ["out of touch", "in touch"]
 
 
 @hub_test
@@ -313,6 +327,7 @@ def test_a_store_that_cant_be_shared_belongs_to_one_engine() -> None:
                 let_go=nothing,
                 settled=lambda: True,
                 changed=lambda: None,
+                touch=lambda error: None,
                 failed=lambda error: None,
             )
             return store, ownership

@@ -194,6 +194,7 @@ class Engine:
             let_go=self._let_go,
             settled=lambda: not self._loop.paused and not self._open_work.searching,
             changed=lambda: neighbours.leases_changed() if neighbours is not None else None,
+            touch=self._on_touch,
             failed=self._failed,
         )
         self._committer = Committer(
@@ -519,6 +520,12 @@ class Engine:
     def _on_beat(self, beat: Beat) -> None:
         if self._neighbours is not None:
             self._neighbours.beaten(beat, started=self._started)
+
+    def _on_touch(self, error: StoreUnavailableError | None) -> None:
+        if error is None:
+            self._hooks.in_touch()
+        else:
+            self._hooks.out_of_touch(error)
 
     async def _gain(self, partitions: Collection[int]) -> None:
         """Partitions have come from another engine: what is open in them gets going again."""

@@ -22,5 +22,11 @@ class EngineHooks:
     def recovering(self, error: BaseException, attempt: int) -> None:
         """The store failed; speculative state was dropped and the engine starts again from what is stored."""
 
+    def out_of_touch(self, error: BaseException) -> None:
+        """The store of a shared hub doesn't answer. It is asked again and again; other engines may take over meanwhile."""
+
+    def in_touch(self) -> None:
+        """It answers again."""
+
     def stopped(self, error: BaseException) -> None:
         """The engine gave up: it lost its partitions, or found a bug in Perdure."""

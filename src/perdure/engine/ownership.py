@@ -35,13 +35,14 @@ class Ownership:
         let_go: Callable[[Collection[int]], Awaitable[None]],
         settled: Callable[[], bool],
         changed: Callable[[], None],
+        touch: Callable[[StoreUnavailableError | None], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         """``duration``: of the leases, in seconds. ``passive``: takes what is free at first, and nothing later.
 
         ``beaten`` gets every beat; ``gain`` is awaited when partitions have come, ``let_go`` before they go, and neither happens
         unless ``settled`` says so; ``changed`` is called when others may want to look. ``member`` describes the engine to the
-        others of a shared hub.
+        others of a shared hub. ``touch`` is told why the store can't be reached, and that it can again (``None``).
         """
         self._store = store
         self._sharing = sharing
@@ -55,6 +56,7 @@ class Ownership:
         self._let_go = let_go
         self._settled = settled
         self._changed = changed
+        self._touch = touch
         self._failed = failed
         self.leases: dict[int, Lease] = {}
         self._last: frozenset[int] = frozenset()
@@ -157,6 +159,7 @@ class Ownership:
 
     async def _beat_on(self, sharing: Sharing) -> None:
         pause = self._duration / _BEATS_PER_LEASE
+        reached = True
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -165,10 +168,17 @@ class Ownership:
             pause = self._duration / _BEATS_PER_LEASE
             try:
                 await self._beat(sharing)
-            except StoreUnavailableError:
+            except StoreUnavailableError as error:
                 pause = self._duration / 10
+                if reached:
+                    reached = False
+                    self._touch(error)
+                continue
             except Exception as error:  # noqa: BLE001 - the engine decides what it means
                 self._failed(error)
+            if not reached:
+                reached = True
+                self._touch(None)
 
     async def _beat(self, sharing: Sharing) -> None:
         loop = asyncio.get_running_loop()

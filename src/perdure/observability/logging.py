@@ -51,6 +51,14 @@ class LoggingHooks(EngineHooks):
         """The store will be tried again."""
         _log.warning("the store failed (attempt %d to go on from what is stored): %s", attempt, error)
 
+    def out_of_touch(self, error: BaseException) -> None:
+        """Once per outage, also where there is nothing to do."""
+        _log.warning("the store can't be reached; trying again until it can: %s", error)
+
+    def in_touch(self) -> None:
+        """The end of the outage."""
+        _log.warning("the store can be reached again")
+
     def stopped(self, error: BaseException) -> None:
         """Nothing runs any more."""
         _log.critical("the engine has stopped: %s", error, exc_info=error)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from perdure.engine.errors import CommitFailedError, EngineStoppedError
 from perdure.host.keys import HostKeys
 from perdure.host.model import AsgiRoute, AuthLevel, HttpTrigger, TriggeredFunction, WsgiRoute
 from perdure.host.triggers.errors import FunctionResultError, RouteConflictError, RouteTemplateError
@@ -29,7 +30,10 @@ from perdure.host.triggers.http_messages import (
 from perdure.host.triggers.invoke import Invoker, log_failure
 from perdure.host.triggers.mounted import Lifespan, run_wsgi
 from perdure.host.triggers.routes import Route, compile_route
+from perdure.store.errors import StoreUnavailableError
 
+_NOT_NOW = (CommitFailedError, EngineStoppedError, StoreUnavailableError)
+"""Not the function's fault: the caller should try again."""
 _ALL_METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 
 
@@ -165,7 +169,8 @@ class HttpFunctions:
         except Exception as error:  # noqa: BLE001 - user code
             log_failure(entry.function, error)
             if not limited.has_answered:
-                await answer_text(limited.send, 500, self._explanation(entry.function, error))
+                status, headers = (503, [(b"retry-after", b"1")]) if isinstance(error, _NOT_NOW) else (500, None)
+                await answer_text(limited.send, status, self._explanation(entry.function, error), headers)
 
     def _explanation(self, function: TriggeredFunction, error: Exception) -> str:
         if self._options.show_errors:
