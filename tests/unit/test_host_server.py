@@ -97,6 +97,6 @@ async def test_it_ends_with_an_error_when_its_hub_gives_up(tmp_path: Path, monke
 
     serving, url = await begun(host(tmp_path, http(start, client="perdure"), app=app))
     async with httpx.AsyncClient() as client:
-        assert (await client.get(f"{url}/api/start")).status_code == 500
+        assert (await client.get(f"{url}/api/start")).status_code == 503
     with pytest.raises(df.EngineStoppedError, match="its hub has stopped: bug in the store"):
         await serving
