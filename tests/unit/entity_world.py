@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from perdure.core.codec import decode_segment
 from perdure.core.converter import JsonConverter
 from perdure.core.effects import CommitReceipt, Effect, EntityOperationLost
 from perdure.core.entity import Entity
 from perdure.core.entity_context import DurableEntityContext
 from perdure.core.entity_id import is_entity
+from perdure.core.entity_saved import fold_entity
 from perdure.core.events import (
     EntityLockGranted,
     EntityOperationSignaled,
@@ -114,13 +114,7 @@ class EntityWorld:
 
     def saved(self, entity: str) -> EntityStateSaved:
         """What the store has of an entity."""
-        segments = self.stored.get(entity, [])
-        if not segments:
-            return EntityStateSaved()
-        ((_, data),) = segments
-        (event,) = decode_segment(data)
-        assert isinstance(event, EntityStateSaved)
-        return event
+        return fold_entity(entity, (data for _, data in self.stored.get(entity, [])))
 
     def state(self, entity: str) -> Any:
         """The state as a plain value."""

@@ -14,6 +14,7 @@ from perdure.core.events import (
     ACTIONS,
     COMPLETIONS,
     AnyEvent,
+    EntityBacklogExtended,
     EntityLock,
     EntityLockGranted,
     EntityLockRequested,
@@ -24,6 +25,7 @@ from perdure.core.events import (
     EntityStateSaved,
     EntityUnlockSent,
     EventRaised,
+    EventSent,
     ExecutionCompleted,
     ExecutionResumed,
     ExecutionRewound,
@@ -32,6 +34,7 @@ from perdure.core.events import (
     ExecutionTerminated,
     HistoryEvent,
     IncomingEvent,
+    OrchestratorDecided,
     OrchestratorStarted,
     ParentLink,
     SubOrchestrationInstanceCompleted,
@@ -40,21 +43,32 @@ from perdure.core.events import (
     TaskCompleted,
     TaskFailed,
     TaskScheduled,
+    TerminationSent,
     TimerCanceled,
     TimerCreated,
     TimerFired,
+    TraceContext,
+    WorkerSpan,
 )
 from perdure.core.failures import FailureDetails
 from perdure.core.messages import Message, ReusePolicy, decode_message, encode_message
 
-FAILURE = FailureDetails("ValueError", "no", "Traceback", FailureDetails("KeyError", "card"), non_retriable=True)
+FAILURE = FailureDetails(
+    "ValueError", "no", "Traceback", FailureDetails("KeyError", "card"), non_retriable=True, properties={"a": 1}
+)
+TRACE = TraceContext("00-1-2-01", "a=b", "2")
 FULL: list[tuple[Any, str]] = [
-    (OrchestratorStarted(1, idle=True), '{"type":"OrchestratorStarted","at":1,"idle":true}'),
+    (OrchestratorStarted(1, idle=True, kept=2), '{"type":"OrchestratorStarted","at":1,"idle":true,"kept":2}'),
     (
-        ExecutionStarted("n", "e", 2, "1", "v", {"a": "b"}, ParentLink("p", "pe", 1, 7), 5, ("f",)),
+        OrchestratorDecided(1, 2, WorkerSpan("s", 3)),
+        '{"type":"OrchestratorDecided","at":1,"seen":2,"span":{"span_id":"s","started_at":3}}',
+    ),
+    (
+        ExecutionStarted("n", "e", 2, "1", "v", {"a": "b"}, ParentLink("p", "pe", 1, 7), 5, ("f",), TRACE),
         (
             '{"type":"ExecutionStarted","name":"n","execution_id":"e","generation":2,"input":"1","version":"v","tags":{"a":"b"},'
-            '"parent":{"instance_id":"p","execution_id":"pe","generation":1,"task_id":7},"start_at":5,"features":["f"]}'
+            '"parent":{"instance_id":"p","execution_id":"pe","generation":1,"task_id":7},"start_at":5,"features":["f"],'
+            '"trace":{"trace_parent":"00-1-2-01","trace_state":"a=b","span_id":"2"}}'
         ),
     ),
     (TaskCompleted(1, "2"), '{"type":"TaskCompleted","task_id":1,"result":"2"}'),
@@ -62,7 +76,7 @@ FULL: list[tuple[Any, str]] = [
         TaskFailed(1, FAILURE),
         (
             '{"type":"TaskFailed","task_id":1,"failure":{"type":"ValueError","message":"no","traceback":"Traceback",'
-            '"cause":{"type":"KeyError","message":"card"},"non_retriable":true}}'
+            '"cause":{"type":"KeyError","message":"card"},"non_retriable":true,"properties":{"a":1}}}'
         ),
     ),
     (SubOrchestrationInstanceCompleted(1, "2"), '{"type":"SubOrchestrationInstanceCompleted","task_id":1,"result":"2"}'),
@@ -74,11 +88,17 @@ FULL: list[tuple[Any, str]] = [
     (EventRaised("n", "1"), '{"type":"EventRaised","name":"n","input":"1"}'),
     (ExecutionSuspended("r"), '{"type":"ExecutionSuspended","reason":"r"}'),
     (ExecutionResumed("r"), '{"type":"ExecutionResumed","reason":"r"}'),
-    (ExecutionTerminated("r", recursive=True), '{"type":"ExecutionTerminated","reason":"r","recursive":true}'),
+    (
+        ExecutionTerminated("r", recursive=True, output="1"),
+        '{"type":"ExecutionTerminated","reason":"r","recursive":true,"output":"1"}',
+    ),
     (ExecutionRewound("r", 3), '{"type":"ExecutionRewound","reason":"r","next_task_id":3}'),
     (
-        TaskScheduled(1, "n", "2", 3, 0),
-        '{"type":"TaskScheduled","task_id":1,"name":"n","input":"2","attempt":3,"origin":0}',
+        TaskScheduled(1, "n", "2", 3, 0, "v", {"a": "b"}, TraceContext("00-1-2-01")),
+        (
+            '{"type":"TaskScheduled","task_id":1,"name":"n","input":"2","attempt":3,"origin":0,"version":"v","tags":{"a":"b"},'
+            '"trace":{"trace_parent":"00-1-2-01"}}'
+        ),
     ),
     (EntityOperationCompleted(1, "2"), '{"type":"EntityOperationCompleted","task_id":1,"result":"2"}'),
     (
@@ -97,10 +117,10 @@ FULL: list[tuple[Any, str]] = [
         ),
     ),
     (
-        EntityOperationCalled("@e@a", "add", 1, "2", ParentLink("p", "pe", 1, 7)),
+        EntityOperationCalled("@e@a", "add", 1, "2", ParentLink("p", "pe", 1, 7), "r"),
         (
             '{"type":"EntityOperationCalled","entity":"@e@a","operation":"add","task_id":1,"input":"2",'
-            '"parent":{"instance_id":"p","execution_id":"pe","generation":1,"task_id":7}}'
+            '"parent":{"instance_id":"p","execution_id":"pe","generation":1,"task_id":7},"request_id":"r"}'
         ),
     ),
     (
@@ -116,19 +136,34 @@ FULL: list[tuple[Any, str]] = [
     ),
     (
         EntityStateSaved(
-            "1", EntityLock("c", "i"), (EntityLockRequested(1, "c", ()),), (EntityOperationSignaled("@e@a", "add"),)
+            "1", EntityLock("c", "i"), (EntityLockRequested(1, "c", ()),), (EntityOperationSignaled("@e@a", "add"),), 3
         ),
         (
             '{"type":"EntityStateSaved","state":"1","lock":{"critical_section_id":"c","owner":"i"},'
             '"waiting":[{"type":"EntityLockRequested","task_id":1,"critical_section_id":"c","lock_set":[]}],'
-            '"scheduled":[{"type":"EntityOperationSignaled","entity":"@e@a","operation":"add"}]}'
+            '"scheduled":[{"type":"EntityOperationSignaled","entity":"@e@a","operation":"add"}],"decisions":3}'
+        ),
+    ),
+    (
+        EntityBacklogExtended(3, (EntityUnlockSent("@e@a", "c"),)),
+        (
+            '{"type":"EntityBacklogExtended","before":3,"waiting":[{"type":"EntityUnlockSent","entity":"@e@a",'
+            '"critical_section_id":"c"}]}'
         ),
     ),
     (TimerCreated(1, 5), '{"type":"TimerCreated","task_id":1,"fire_at":5}'),
     (TimerCanceled(1), '{"type":"TimerCanceled","task_id":1}'),
     (
-        SubOrchestrationInstanceCreated(1, "n", "i", "2", "v"),
-        '{"type":"SubOrchestrationInstanceCreated","task_id":1,"name":"n","instance_id":"i","input":"2","version":"v"}',
+        SubOrchestrationInstanceCreated(1, "n", "i", "2", "v", {"a": "b"}, TraceContext("00-1-2-01"), 2),
+        (
+            '{"type":"SubOrchestrationInstanceCreated","task_id":1,"name":"n","instance_id":"i","input":"2","version":"v",'
+            '"tags":{"a":"b"},"trace":{"trace_parent":"00-1-2-01"},"attempt":2}'
+        ),
+    ),
+    (EventSent(1, "i", "n", "2"), '{"type":"EventSent","task_id":1,"instance_id":"i","name":"n","input":"2"}'),
+    (
+        TerminationSent("i", 1, "2", recursive=True),
+        '{"type":"TerminationSent","instance_id":"i","task_id":1,"output":"2","recursive":true}',
     ),
     (
         ExecutionCompleted("Failed", "1", FailureDetails("E", "m")),

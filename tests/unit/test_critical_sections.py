@@ -232,6 +232,22 @@ def test_every_end_releases(end: str, evict: bool) -> None:
     nobody_holds(here)
 
 
+def test_an_end_within_a_section_does_not_overtake_what_was_called_in_it(evict: bool) -> None:
+    def calls_both(context: df.DurableOrchestrationContext) -> Any:
+        with (yield context.lock_entities(A, B)):
+            yield context.task_all([context.call_entity(entity, "add", "in it") for entity in (A, B)])
+
+    here = world(calls_both, evict=evict)
+    here.start("calls_both")
+    while ("i", str(B)) not in here.channels:
+        here.deliver(min(here.channels))
+    here.turn("i", Message("i", ExecutionTerminated("enough")))
+    here.signal(str(B), "add", "by others")
+    here.settle(lambda channels: min(channels, key=lambda channel: channel == ("i", str(B))))  # everything else is faster
+    assert here.state(str(B)) == ["in it", "by others"]
+    nobody_holds(here)
+
+
 @pytest.mark.parametrize("steps", range(8))
 def test_terminating_at_any_moment_of_locking_leaves_nothing_locked(steps: int, evict: bool) -> None:
     here = world(holds_and_waits, evict=evict)

@@ -9,8 +9,10 @@ import pytest
 import perdure as df
 from perdure.core.codec import decode_segment, encode_segment
 from perdure.core.entity import Entity
+from perdure.core.entity_saved import EntitySummary, fold_entity, summary
 from perdure.core.errors import EngineInvariantError
 from perdure.core.events import (
+    EntityBacklogExtended,
     EntityLock,
     EntityLockRequested,
     EntityOperationCalled,
@@ -18,6 +20,7 @@ from perdure.core.events import (
     EntityOperationFailed,
     EntityOperationSignaled,
     EntityStateSaved,
+    EntityUnlockSent,
     EventRaised,
     ExecutionStarted,
     ParentLink,
@@ -55,9 +58,13 @@ def counter(context: df.DurableEntityContext) -> Any:
             raise LookupError(other)
 
 
+def journal(context: df.DurableEntityContext) -> None:
+    context.set_state([*context.get_state(list), context.operation_name])
+
+
 def world(evict: bool, *calls: Callable[[df.DurableEntityContext], Any]) -> EntityWorld:
     app = App()
-    for call in calls or (counter,):
+    for call in calls or (counter, journal):
         app.entity(call)
     return EntityWorld(app, evict=evict)
 
@@ -409,6 +416,51 @@ def test_a_passive_engine_records_signals_and_an_active_one_applies_them() -> No
     here.channels.clear()
     here.turn("@counter@a")
     assert here.state("@counter@a") == 3
+
+
+def test_a_release_does_not_overtake_the_operations_that_its_sender_left_without_code() -> None:
+    here = world(True)
+    parent = ParentLink("owner", "execution", 0, 1)
+    here.turn("@journal@a", Message("@journal@a", EntityLockRequested(1, "s", ("@journal@a",), parent=parent)))
+    here.signal("@journal@a", "of somebody else")
+    entities, here.app.entities = here.app.entities, {}
+    for event in (
+        EntityOperationSignaled("@journal@a", "own", sender="owner"),
+        EntityUnlockSent("@journal@a", "s", following=("@journal@b",)),
+        EntityUnlockSent("@journal@a", "s", following=("@journal@b",)),
+        EntityOperationSignaled("@journal@a", "own, later", sender="owner"),
+    ):
+        here.turn("@journal@a", Message("@journal@a", event))
+    assert here.saved("@journal@a").lock is not None
+    assert here.wakes["@journal@a"] is not None, "nobody would wake it when its code is back"
+    here.app.entities = entities
+    here.channels.clear()
+    here.turn("@journal@a")
+    assert here.state("@journal@a") == ["own", "of somebody else", "own, later"]
+    assert here.saved("@journal@a").lock is None
+
+
+def test_what_comes_to_wait_is_added_and_not_all_of_it_written_again(evict: bool) -> None:
+    here = world(evict)
+    parent = ParentLink("owner", "execution", 0, 1)
+    here.signal("@journal@a", "first")
+    here.turn("@journal@a", Message("@journal@a", EntityLockRequested(1, "s", ("@journal@a",), parent=parent)))
+    turns = [here.signal("@journal@a", f"{number}") for number in range(3)]
+    assert [turn.reset for turn in turns] == [False] * 3
+    (_, base), (_, first), *_, (_, last) = here.stored["@journal@a"]
+    assert first == (
+        b'[{"type":"EntityBacklogExtended","before":0,"waiting":[{"type":"EntityOperationSignaled","entity":"@journal@a","operation":"0"}]}]'
+    )
+    assert summary("@journal@a", base, last) == EntitySummary('["first"]', EntityLock("s", "owner"), 3)
+    assert here.turn("@journal@a", Message("@journal@a", EntityUnlockSent("@journal@a", "s"))).reset
+    assert here.state("@journal@a") == ["first", "0", "1", "2"]
+    assert len(here.stored["@journal@a"]) == 1
+
+
+def test_a_backlog_with_a_hole_is_found_out() -> None:
+    segments = [encode_segment((EntityStateSaved("1"),)), encode_segment((EntityBacklogExtended(1, ()),))]
+    with pytest.raises(EngineInvariantError, match="EntityBacklogExtended that doesn't follow"):
+        fold_entity("@journal@a", segments)
 
 
 def test_an_orchestrations_event_at_an_entity_is_a_bug_of_perdures() -> None:

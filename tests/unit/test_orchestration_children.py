@@ -83,6 +83,19 @@ def test_ids_that_a_child_cannot_have_are_refused_where_it_is_called(world: Worl
     assert world.instances["i"].failure.type == "perdure.InvalidInstanceIdError"
 
 
+@pytest.mark.parametrize("how", ["child", "next generation"])
+def test_a_version_that_no_store_can_keep_is_refused_where_it_is_given(world: World, how: str):
+    def parent(context):
+        if how == "child":
+            yield context.call_sub_orchestrator(echo, version="1\0")
+        context.continue_as_new(None, new_version="1\0")
+
+    world.app.orchestrator(echo)
+    world.start(world.app.orchestrator(parent))
+    world.settle()
+    assert world.instances["i"].failure.type == "perdure.InvalidNameError"
+
+
 def test_a_failure_arrives_through_three_levels_with_its_whole_chain(world: World):
     def fail(value, job: DispatchActivity):
         raise KeyError("the root")

@@ -20,6 +20,7 @@ Running   completed  Completed
 Running   failed     Failed
 Running   terminated Terminated
 Suspended resumed    Pending
+Suspended completed  Completed
 Suspended failed     Failed
 Suspended terminated Terminated
 """

@@ -18,7 +18,14 @@ from perdure.core.errors import PerdureError
 from perdure.core.events import AnyEvent, ExecutionStarted
 from perdure.core.failures import TaskFailedError
 from perdure.core.functions import Functions
-from perdure.core.ids import InvalidInstanceIdError, check_instance_id, child_instance_id, deterministic_guid, deterministic_uuid
+from perdure.core.ids import (
+    InvalidInstanceIdError,
+    check_instance_id,
+    check_name,
+    child_instance_id,
+    deterministic_guid,
+    deterministic_uuid,
+)
 from perdure.core.recorder import Dehydrated, Recorder, user_source
 from perdure.core.retry import RetryOptions, next_delay_us
 from perdure.core.tasks import EventTask, RetryTask, Task, TimerTask, WhenAll, WhenAny
@@ -370,6 +377,7 @@ class DurableOrchestrationContext:
         """
         if self._recorder.closed:
             raise Dehydrated
+        check_name(self._started.name, new_version)
         if self._recorder.replaying:
             self._recorder.continued_at = user_source()
         self._next_input = (
@@ -498,6 +506,7 @@ class DurableOrchestrationContext:
                     f"a sub-orchestration can't have the instance id of its caller or of its caller's parent: {child_id!r}"
                 )
         version = self._started.version if version is None else version
+        check_name(name, version)
         return self._recorder.schedule_sub_orchestration(task_id, name, child_id, input_, version, result_type)
 
     def _http_request(

@@ -96,6 +96,18 @@ class JsonConverter:
             raise PayloadTooLargeError(_describe_size(value, len(data), self.max_payload_bytes, what, name))
         return text
 
+    def check_size(self, text: str | None, what: str, name: str) -> None:
+        """Guarantees that a payload which came as text is as short as one that came as a value.
+
+        Raises:
+            PayloadTooLargeError: it is longer than ``max_payload_bytes``.
+        """
+        if text is None or len(text) * 4 <= self.max_payload_bytes:  # UTF-8 takes up to four bytes for a character
+            return
+        size = len(text.encode())
+        if size > self.max_payload_bytes:
+            raise PayloadTooLargeError(_describe_size(text, size, self.max_payload_bytes, what, name))
+
     def decode(self, text: str | None, type_: object, what: str, name: str) -> Any:
         """The value that ``text`` stands for, as ``type_`` says; ``None`` where there is no payload.
 
@@ -129,6 +141,14 @@ class JsonConverter:
         with suppress(TypeError):
             self._decoders[type_] = decode
         return decode
+
+
+def readable(text: str) -> Any:
+    """The value of a payload, as far as it is JSON; else its text, since SDKs in other processes choose their own encoding."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
 
 
 # --- hooks -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from perdure.core.answers import Ticket
 from perdure.core.errors import EngineInvariantError
+from perdure.core.events import TraceContext
 
 T = TypeVar("T")
 
@@ -58,6 +60,11 @@ class DispatchActivity(msgspec.Struct, frozen=True, gc=False):
     input: str | None
     attempt: int
     idempotency_key: str
+    version: str | None = None
+    tags: dict[str, str] = {}
+    trace: TraceContext | None = None
+    elsewhere: bool = False
+    """Whether the code that wants it is in another process, where the activity may be, too."""
 
 
 class CancelActivities(msgspec.Struct, frozen=True, gc=False):
@@ -85,5 +92,28 @@ class EntityOperationLost(msgspec.Struct, frozen=True, gc=False):
     """Exception type and message."""
     traceback: str | None
 
+
+class OfferWork(msgspec.Struct, frozen=True, gc=False):
+    """Ask a worker for a decision: code in another process is to take in what has arrived.
+
+    Not an effect, and not sealed: deciding does nothing, wherever the code is. What it decides is applied by a turn of its own,
+    behind this one, and void if this one fails to become durable (decision 0020).
+    """
+
+    instance_id: str
+    ticket: Ticket
+    count: int
+    """How many events (of an entity: operations) wait for the decision."""
+    name: str
+    version: str | None = None
+
+
+class WithdrawWork(msgspec.Struct, frozen=True, gc=False):
+    """No decision is wanted now; one that a worker is making still counts."""
+
+    instance_id: str
+
+
+Asked = OfferWork | WithdrawWork
 
 Effect = DispatchActivity | CancelActivities | InstanceEnded | EntityOperationLost

@@ -1,7 +1,7 @@
 """A hydrated entity: one value of state, moved by operations that run one at a time. Pure: values in, values out.
 
-It keeps no history. A turn stores all that is durable of it as one segment, which replaces the one before; an entity
-without state, lock and waiting messages leaves nothing behind.
+It keeps no history. A turn stores all that is durable of it as one segment, which replaces those before; if it has only added to
+what waits, it stores that behind them. An entity without state, lock and waiting messages leaves nothing behind.
 """
 
 import inspect
@@ -12,14 +12,17 @@ from typing import Any
 
 import msgspec
 
-from perdure.core.codec import decode_segment, encode_segment
+from perdure.core.codec import encode_segment
 from perdure.core.converter import JsonConverter
 from perdure.core.effects import DispatchActivity, Effect, EntityOperationLost, Sealed
 from perdure.core.entity_context import DurableEntityContext, current
 from perdure.core.entity_id import EntityId
 from perdure.core.entity_lock import FATES, Asks, Fate, Holder
+from perdure.core.entity_saved import extension, fold_entity
+from perdure.core.entity_waiting import Operation, asks_for, releases, sender_of, waits_for_code
 from perdure.core.errors import EngineInvariantError, PerdureError
 from perdure.core.events import (
+    EntityAction,
     EntityLock,
     EntityLockGranted,
     EntityLockRequested,
@@ -39,8 +42,6 @@ from perdure.core.messages import Message
 from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.core.turn import Disposition, Turn
 
-Operation = EntityOperationSignaled | EntityOperationCalled
-
 
 class EntityNotRegisteredError(PerdureError):
     """There is no entity function of that name in the app."""
@@ -58,9 +59,12 @@ class Entity:
     """One entity in memory. Single-threaded; dropped when its commit fails, read from the store when needed again."""
 
     __slots__ = (
+        "_bytes",
         "_converter",
+        "_decisions",
         "_describe",
         "_effects",
+        "_elsewhere",
         "_function",
         "_functions",
         "_ids",
@@ -93,8 +97,14 @@ class Entity:
         created_at: int,
         sender: str,
         describe: Callable[[BaseException], FailureDetails] = failure_from_exception,
+        *,
+        elsewhere: bool = False,
     ) -> None:
-        """``sender`` is new for every object and sorts behind those of earlier ones: it begins the ids of all messages."""
+        """``sender`` is new for every object and sorts behind those of earlier ones: it begins the ids of all messages.
+
+        ``elsewhere``: other processes may have functions that aren't registered here.
+        """
+        self._elsewhere = elsewhere
         self.instance_id = instance_id
         self.entity_id = EntityId.parse(instance_id)
         self.created_at = created_at
@@ -111,13 +121,14 @@ class Entity:
         self._ids = 0
         self._state: str | None = None
         self._lock: EntityLock | None = None
-        self._waiting: deque[EntityOperationSignaled | EntityOperationCalled | EntityLockRequested] = deque()
+        self._waiting: deque[EntityAction] = deque()
         self._scheduled: list[EntityOperationSignaled] = []
         self._saved = EntityStateSaved()
         self._stored = False
-        self._shown: int | None = None
+        self._decisions: int = 0
+        self._shown: object = None
         self._now_us = 0
-        self._runs = True
+        self._runs = False
         self._turn = Turn(0)
         self._effects: list[Effect] = []
         self.size = 0
@@ -143,7 +154,7 @@ class Entity:
     @property
     def wake_at(self) -> int | None:
         """The earliest scheduled signal; at once, where operations wait for nothing but an app that has their code."""
-        if self._waiting and self._lock is None:
+        if not self._runs and waits_for_code(self._lock, self._waiting):
             return self._now_us
         return self._scheduled[0].scheduled_time if self._scheduled else None
 
@@ -172,9 +183,9 @@ class Entity:
         turn = self._turn = Turn(now_us)
         self._effects = []
         self._now_us = now_us
-        # Without the function, what exists waits for an app that has it; a call of what never was is answered.
-        self._runs = not idle and (self._function is not None or (self._state is None and not self._waiting))
-        self._take_waiting()
+        ran, self._runs = self._runs, not idle and self._has_code()
+        if self._runs and not ran:
+            self._take_again()  # as if it came now: it may have waited for nothing but the code
         scheduled = self._scheduled
         while scheduled and scheduled[0].scheduled_time is not None and scheduled[0].scheduled_time <= now_us:
             self._take(scheduled.pop(0))
@@ -192,37 +203,44 @@ class Entity:
             else:
                 raise EngineInvariantError(f"{type(event).__name__} was sent to entity '{self.instance_id}'")
             turn.dispositions.append(Disposition.ACCEPTED)
-        self._save(turn)
-        turn.effects = Sealed(self._effects)
+        self._close_turn(turn)
         return turn
 
+    def _has_code(self) -> bool:
+        # Without the function, what exists waits for an app that has it; a call of what never was is answered.
+        return self._function is not None or (self._state is None and not self._waiting)
+
+    def _close_turn(self, turn: Turn) -> None:
+        self._save(turn)
+        turn.effects = Sealed(self._effects)
+
     def replay(self, segments: Iterable[tuple[int, bytes]], custom_status: str | None) -> None:
-        """Takes over what the last turn stored."""
-        for seq, data in segments:
-            (saved,) = decode_segment(data)
-            if not isinstance(saved, EntityStateSaved):
-                raise EngineInvariantError(f"entity '{self.instance_id}' has a history")
-            self.first_seq = seq
-            self.next_seq = seq + 1
-            self._saved = saved
+        """Takes over what earlier turns have stored."""
+        found = list(segments)
+        self._saved = fold_entity(self.instance_id, (data for _, data in found))
+        if found:
+            self.first_seq, self.next_seq = found[0][0], found[-1][0] + 1
             self._stored = True
-            self._measure(len(data))
-        self._state, self._lock = self._saved.state, self._saved.lock
+            self._measure(sum(len(data) for _, data in found))
+        self._state, self._lock, self._decisions = self._saved.state, self._saved.lock, self._saved.decisions
         self._waiting.extend(self._saved.waiting)
         self._scheduled.extend(self._saved.scheduled)
-        self._shown = self.wake_at
+        self._shown = self.wake_at, self.pending
 
     def close(self) -> None:
         """Nothing: between turns no code of the user's is under way."""
 
     # --- one message ----------------------------------------------------------------------------------------------
 
-    def _take(self, event: Operation | EntityLockRequested) -> None:
+    def _take(self, event: EntityAction) -> None:
         if not self._runs:
             self._waiting.append(event)
             return
+        if isinstance(event, EntityUnlockSent):  # kept back with the operations before it
+            self._release(event)
+            return
         asks = Asks.LOCK if isinstance(event, EntityLockRequested) else Asks.OPERATION
-        match FATES[self._holder(_sender(event)), asks]:
+        match FATES[self._holder(sender_of(event)), asks]:
             case Fate.RUNS:
                 assert not isinstance(event, EntityLockRequested)
                 self._run(event)
@@ -235,6 +253,12 @@ class Entity:
     def _take_waiting(self) -> None:
         while self._waiting and self._lock is None and self._runs:
             self._take(self._waiting.popleft())
+
+    def _take_again(self) -> None:
+        """Each message that waits either goes on waiting, in its place, or does what it is for."""
+        waiting, self._waiting = self._waiting, deque()
+        for event in waiting:
+            self._take(event)
 
     def _holder(self, sender: str | None) -> Holder:
         if self._lock is None:
@@ -252,11 +276,18 @@ class Entity:
         else:
             granted = EntityLockGranted(parent.task_id, request.critical_section_id, request.lock_set)
             self._send(Message(parent.instance_id, granted, parent.execution_id, parent.generation))
-        waiting, self._waiting = self._waiting, deque()
-        for event in waiting:
-            self._take(event)  # what the new owner had sent before runs now, the rest goes on waiting
+        self._take_again()  # what the new owner had sent before runs now, the rest goes on waiting
 
     def _release(self, event: EntityUnlockSent) -> None:
+        lock = self._lock
+        if lock is None or lock.critical_section_id != event.critical_section_id or not waits_for_code(lock, self._waiting):
+            self._settle(event)
+        elif not any(releases(one, lock.critical_section_id) for one in self._waiting):
+            self._waiting.append(event)  # behind what its sender has asked for before
+        else:
+            self._pass_on(event)  # once is enough
+
+    def _settle(self, event: EntityUnlockSent) -> None:
         section = event.critical_section_id
         holder = Holder.NOBODY if self._lock is None else Holder.OTHER
         if self._lock is not None and self._lock.critical_section_id == section:
@@ -265,10 +296,13 @@ class Entity:
             self._lock = None
             self._take_waiting()
         elif self._waiting:
-            self._waiting = deque(one for one in self._waiting if not _asks_for(one, section))
+            self._waiting = deque(one for one in self._waiting if not asks_for(one, section))
+        self._pass_on(event)
+
+    def _pass_on(self, event: EntityUnlockSent) -> None:
         if event.following:
             following, *rest = event.following
-            self._send(Message(following, EntityUnlockSent(following, section, following=tuple(rest))))
+            self._send(Message(following, EntityUnlockSent(following, event.critical_section_id, following=tuple(rest))))
 
     # --- operations -----------------------------------------------------------------------------------------------
 
@@ -280,7 +314,7 @@ class Entity:
             self._failed(operation, self._describe(error))
             return
         context = DurableEntityContext(
-            self.entity_id, operation, self._state, self._converter, self._functions, self._now_us, self._make_id
+            self.entity_id, operation, self._state, self._converter, self._functions, self._now_us, self._make_id, self._elsewhere
         )
         token = current.set(context)
         try:
@@ -319,46 +353,40 @@ class Entity:
     # --- what is stored -------------------------------------------------------------------------------------------
 
     def _save(self, turn: Turn) -> None:
-        saved = EntityStateSaved(self._state, self._lock, tuple(self._waiting), tuple(self._scheduled))
+        saved = EntityStateSaved(self._state, self._lock, tuple(self._waiting), tuple(self._scheduled), self._decisions)
         if saved == self._saved:
             return
-        self._saved = saved
-        if saved == _NOTHING:
-            turn.vacated = True
+        if saved.state is None and saved.lock is None and not saved.waiting and not saved.scheduled:
+            self._saved = _NOTHING
+            turn.vacated = self._stored
             self._stored = False
             self._measure(0)
             return
+        more = extension(self._saved, saved) if self._stored else None
+        self._saved = saved
         turn.seq = self.next_seq
-        turn.events = encode_segment((saved,))
-        turn.reset = True
+        turn.events = encode_segment((more or saved,))
+        turn.reset = more is None
         self.next_seq += 1
-        wake_at = self.wake_at
-        if not self._stored or wake_at != self._shown:
+        shown = self.wake_at, self.pending
+        if not self._stored or shown != self._shown:
             turn.projection_changed = True
-            self.first_seq = turn.seq
-        self._shown = wake_at
+            if turn.reset:
+                self.first_seq = turn.seq
+        self._shown = shown
         self._stored = True
-        self._measure(len(turn.events))
+        self._measure(len(turn.events) if more is None else self._bytes + len(turn.events))
 
     def _measure(self, stored: int) -> None:
+        self._bytes = stored
         self.size = 1500 + 2 * stored
 
 
 _NOTHING = EntityStateSaved()
 
 
-def _asks_for(event: Operation | EntityLockRequested, section: str) -> bool:
-    return isinstance(event, EntityLockRequested) and event.critical_section_id == section
-
-
 def _due(signal: EntityOperationSignaled) -> int:
     return signal.scheduled_time or 0
-
-
-def _sender(event: Operation | EntityLockRequested) -> str | None:
-    if isinstance(event, EntityOperationSignaled):
-        return event.sender
-    return event.parent.instance_id if event.parent is not None else None
 
 
 def _at_once(returned: Any) -> Any:

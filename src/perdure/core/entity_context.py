@@ -13,7 +13,7 @@ from perdure.core.entity_id import EntityId, entity_id
 from perdure.core.errors import PerdureError
 from perdure.core.events import EntityOperationCalled, EntityOperationSignaled, ExecutionStarted
 from perdure.core.functions import Functions, no_orchestrator
-from perdure.core.ids import check_instance_id
+from perdure.core.ids import check_instance_id, check_name
 from perdure.core.messages import Message
 
 T = TypeVar("T")
@@ -47,6 +47,7 @@ class DurableEntityContext:
 
     __slots__ = (
         "_converter",
+        "_elsewhere",
         "_functions",
         "_make_id",
         "_newly_constructed",
@@ -69,7 +70,9 @@ class DurableEntityContext:
         functions: Functions,
         now_us: int,
         make_id: Callable[[], str],
+        elsewhere: bool = False,
     ) -> None:
+        self._elsewhere = elsewhere
         self.entity_id = entity
         self.messages: list[Message] = []
         """What the operation sends, once it has succeeded."""
@@ -202,19 +205,23 @@ class DurableEntityContext:
         Raises:
             OrchestratorNotRegisteredError: the app has no orchestrator of that name.
             InvalidInstanceIdError: the id breaks the rules.
+            InvalidNameError: name or version has a NUL character.
             SerializationError, PayloadTooLargeError: the input can't be stored.
         """
         name = function_name(orchestration_function_name)
         function = self._functions.orchestrators.get(name.casefold())
-        if function is None:
+        if function is not None:
+            name = function.name
+        elif not self._elsewhere:
             raise no_orchestrator(name, self._functions)
         if instance_id is None:
             instance_id = self._make_id()
         else:
             check_instance_id(instance_id)
-        text = self._converter.encode(client_input, "input of orchestrator", function.name)
+        check_name(name, version)
+        text = self._converter.encode(client_input, "input of orchestrator", name)
         started = ExecutionStarted(
-            name=function.name, execution_id=self._make_id(), input=text, version=version, features=features.CURRENT
+            name=name, execution_id=self._make_id(), input=text, version=version, features=features.CURRENT
         )
         self.messages.append(Message(instance_id, started))
         return instance_id

@@ -23,12 +23,41 @@ class ParentLink(msgspec.Struct, frozen=True, gc=False):
     task_id: int
 
 
+class TraceContext(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Where in a distributed trace something was asked for, as W3C Trace Context writes it."""
+
+    trace_parent: str
+    trace_state: str | None = None
+    span_id: str = ""
+    """As SDKs of the Durable Task protocol give it beside ``trace_parent``, which has it too."""
+
+
 class OrchestratorStarted(HistoryEvent, frozen=True, gc=False):
     """A turn begins. ``at`` is the time that the code sees until the next turn (microseconds)."""
 
     at: int
     idle: bool = False
     """The orchestrator wasn't registered: the events were recorded, but reach the code with the next turn that isn't idle."""
+    kept: int = 0
+    """How many of the events that follow are kept for code in another process, until it decides (``OrchestratorDecided``)."""
+
+
+class WorkerSpan(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The tracing span that workers keep for an execution, whichever of them goes on with it."""
+
+    span_id: str
+    started_at: int | None = None
+    """Microseconds."""
+
+
+class OrchestratorDecided(HistoryEvent, frozen=True, gc=False):
+    """Code in another process has decided; the actions that follow are its own. Always second in its turn."""
+
+    at: int
+    """The time that the code saw (microseconds)."""
+    seen: int
+    """How many of the events kept for it the code has taken in, oldest first. The rest came while it decided."""
+    span: WorkerSpan | None = None
 
 
 # --- events that arrive -------------------------------------------------------------------------------------------
@@ -48,6 +77,8 @@ class ExecutionStarted(HistoryEvent, frozen=True, gc=False):
     """Not before this time (microseconds)."""
     features: tuple[str, ...] = ()
     """Engine logic flags in force for this execution (rule 12)."""
+    trace: TraceContext | None = None
+    """Of who started it."""
 
 
 class TaskCompleted(HistoryEvent, frozen=True, gc=False):
@@ -108,6 +139,8 @@ class ExecutionTerminated(HistoryEvent, frozen=True, gc=False):
 
     reason: str | None = None
     recursive: bool = False
+    output: str | None = None
+    """JSON text that becomes the instance's output; without it the reason does."""
 
 
 class ExecutionRewound(HistoryEvent, frozen=True, gc=False):
@@ -152,6 +185,9 @@ class TaskScheduled(HistoryEvent, frozen=True, gc=False):
     input: str | None = None
     attempt: int = 1
     origin: int | None = None
+    version: str | None = None
+    tags: dict[str, str] = {}
+    trace: TraceContext | None = None
 
 
 class TimerCreated(HistoryEvent, frozen=True, gc=False):
@@ -175,6 +211,29 @@ class SubOrchestrationInstanceCreated(HistoryEvent, frozen=True, gc=False):
     instance_id: str
     input: str | None = None
     version: str | None = None
+    tags: dict[str, str] = {}
+    """Of its own, beside those of its caller."""
+    trace: TraceContext | None = None
+    attempt: int = 1
+    """Counts calls that use a task id again, as retries of code in another process do."""
+
+
+class EventSent(HistoryEvent, frozen=True, gc=False):
+    """The code sent an external event to another orchestration. ``input`` is JSON text."""
+
+    task_id: int
+    instance_id: str
+    name: str
+    input: str | None = None
+
+
+class TerminationSent(HistoryEvent, frozen=True, gc=False):
+    """The code terminated another orchestration. ``output`` is JSON text."""
+
+    instance_id: str
+    task_id: int = -1
+    output: str | None = None
+    recursive: bool = False
 
 
 class EntityOperationSignaled(HistoryEvent, frozen=True, gc=False):
@@ -200,6 +259,8 @@ class EntityOperationCalled(HistoryEvent, frozen=True, gc=False):
     input: str | None = None
     parent: ParentLink | None = None
     """Who gets the outcome; only in messages."""
+    request_id: str | None = None
+    """By which code in another process knows the call again."""
 
 
 class EntityLockRequested(HistoryEvent, frozen=True, gc=False):
@@ -247,15 +308,27 @@ class EntityLock(msgspec.Struct, frozen=True, gc=False):
 
 
 class EntityStateSaved(HistoryEvent, frozen=True, gc=False):
-    """Everything that is durable of an entity. It stands alone in its segment and replaces the one before."""
+    """Everything that is durable of an entity. It stands alone in its segment and replaces all that were before."""
 
     state: str | None = None
     """JSON text; ``None``: the entity doesn't exist."""
     lock: EntityLock | None = None
-    waiting: "tuple[EntityOperationSignaled | EntityOperationCalled | EntityLockRequested, ...]" = ()
-    """What is kept back by the lock, or for an app that has the entity's code; in order of arrival."""
+    waiting: "tuple[EntityOperationSignaled | EntityOperationCalled | EntityLockRequested | EntityUnlockSent, ...]" = ()
+    """What is kept back by the lock, or for code that isn't here; in order of arrival. A release waits for the operations of its
+    sender."""
     scheduled: tuple[EntityOperationSignaled, ...] = ()
     """Signals whose time hasn't come; earliest first."""
+    decisions: int = 0
+    """How often code in another process has answered."""
+
+
+class EntityBacklogExtended(HistoryEvent, frozen=True, gc=False):
+    """More waits behind what an entity keeps back, and nothing else of it has changed. It stands alone in its segment."""
+
+    before: int
+    """How many were waiting already."""
+    waiting: "tuple[EntityOperationSignaled | EntityOperationCalled | EntityLockRequested | EntityUnlockSent, ...]"
+    """In order of arrival."""
 
 
 Completion = (
@@ -272,8 +345,17 @@ IncomingEvent = (
     ExecutionStarted | Completion | EventRaised | ExecutionSuspended | ExecutionResumed | ExecutionTerminated | ExecutionRewound
 )
 EntityAction = EntityOperationSignaled | EntityOperationCalled | EntityLockRequested | EntityUnlockSent
-Action = TaskScheduled | TimerCreated | TimerCanceled | SubOrchestrationInstanceCreated | EntityAction | ExecutionCompleted
-AnyEvent = OrchestratorStarted | IncomingEvent | Action | EntityStateSaved
+Action = (
+    TaskScheduled
+    | TimerCreated
+    | TimerCanceled
+    | SubOrchestrationInstanceCreated
+    | EventSent
+    | TerminationSent
+    | EntityAction
+    | ExecutionCompleted
+)
+AnyEvent = OrchestratorStarted | OrchestratorDecided | IncomingEvent | Action | EntityStateSaved | EntityBacklogExtended
 
 COMPLETIONS: tuple[type[HistoryEvent], ...] = Completion.__args__
 ACTIONS: tuple[type[HistoryEvent], ...] = Action.__args__

@@ -8,7 +8,7 @@ import builtins
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -32,6 +32,8 @@ class FailureDetails(msgspec.Struct, frozen=True, omit_defaults=True):
     """The user's frames only; ``None`` where there are none."""
     cause: "FailureDetails | None" = None
     non_retriable: bool = False
+    properties: dict[str, Any] | None = None
+    """What else an SDK that speaks the Durable Task protocol tells of it; plain JSON values."""
 
     def chain(self) -> Iterator["FailureDetails"]:
         """This failure, then its causes, the root cause last."""

@@ -17,6 +17,23 @@ class InvalidInstanceIdError(PerdureError):
     code = "PD1001"
 
 
+class InvalidNameError(PerdureError):
+    """The name or version of an orchestration has a NUL character, which stores can't keep."""
+
+    code = "PD1003"
+
+
+def check_name(name: str, version: str | None) -> None:
+    """Guarantees that every store can keep the name and version of an orchestration.
+
+    Raises:
+        InvalidNameError: it can't.
+    """
+    for what, text in (("name", name), ("version", version or "")):
+        if "\0" in text:
+            raise InvalidNameError(f"the {what} {text[:80]!r} of an orchestration has a NUL character. Leave it out.")
+
+
 def check_instance_id(instance_id: str) -> None:
     r"""Guarantees that the id can be used in URLs and that it can't be mistaken for an entity's.
 
@@ -51,9 +68,10 @@ def child_instance_id(parent_id: str, generation: int, task_id: int) -> str:
     return readable if len(readable) <= MAX_INSTANCE_ID_LENGTH else uuid5(NAMESPACE_OID, readable).hex
 
 
-def child_execution_id(parent_execution_id: str, generation: int, task_id: int) -> str:
+def child_execution_id(parent_execution_id: str, generation: int, task_id: int, attempt: int = 1) -> str:
     """The execution id of a sub-orchestration: 32 hex digits, different for each call of each generation."""
-    return uuid5(NAMESPACE_OID, f"{parent_execution_id}:{generation}:{task_id}").hex
+    again = f":{attempt}" if attempt > 1 else ""
+    return uuid5(NAMESPACE_OID, f"{parent_execution_id}:{generation}:{task_id}{again}").hex
 
 
 def deterministic_uuid(instance_id: str, timestamp: str, counter: int) -> str:

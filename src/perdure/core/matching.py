@@ -9,9 +9,11 @@ from perdure.core.events import (
     EntityOperationCalled,
     EntityOperationSignaled,
     EntityUnlockSent,
+    EventSent,
     ExecutionCompleted,
     SubOrchestrationInstanceCreated,
     TaskScheduled,
+    TerminationSent,
     TimerCanceled,
     TimerCreated,
 )
@@ -39,6 +41,10 @@ def describe(action: Action) -> str:
             return f"create a timer (task {action.task_id})"
         case TimerCanceled():
             return f"cancel the timer of task {action.task_id}"
+        case EventSent():
+            return f"send event '{action.name}' to instance '{action.instance_id}' (task {action.task_id})"
+        case TerminationSent():
+            return f"terminate instance '{action.instance_id}' (task {action.task_id})"
         case EntityOperationCalled():
             return f"call operation '{action.operation}' of entity '{action.entity}' (task {action.task_id})"
         case EntityOperationSignaled():

@@ -6,6 +6,7 @@ import msgspec
 
 from perdure.core.errors import EngineInvariantError
 from perdure.core.events import EntityAction, IncomingEvent
+from perdure.core.status import TERMINAL_STATUSES
 
 
 class ReusePolicy(StrEnum):
@@ -21,7 +22,7 @@ class ReusePolicy(StrEnum):
     """Terminate what is running, then start."""
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
+class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """An event with its recipient.
 
     A completion names the execution and generation that asked for it: another one drops it. Events from clients name none.
@@ -34,6 +35,16 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     generation: int = 0
     reuse: ReusePolicy = ReusePolicy.ONLY_IF_TERMINAL
     """Only for ``ExecutionStarted``."""
+    replaceable: tuple[str, ...] | None = None
+    """Only for ``ExecutionStarted``: the statuses of an instance that it may replace, where ``reuse`` doesn't tell it."""
+
+    def replaces(self, status: str) -> bool:
+        """Whether this start may take the place of an instance with that status."""
+        if self.replaceable is not None:
+            return status in self.replaceable
+        if self.reuse is ReusePolicy.ONLY_IF_TERMINAL:
+            return status in TERMINAL_STATUSES
+        return self.reuse is ReusePolicy.REPLACE
 
 
 _encode = msgspec.json.Encoder().encode

@@ -12,7 +12,7 @@ from perdure.core.codec import decode_segment, encode_segment
 from perdure.core.context import DurableOrchestrationContext
 from perdure.core.converter import JsonConverter
 from perdure.core.critical_section import LockTask
-from perdure.core.effects import CancelActivities, DispatchActivity, Effect, InstanceEnded, Sealed
+from perdure.core.effects import Effect, Sealed
 from perdure.core.entity_id import entity_name
 from perdure.core.errors import EngineInvariantError, PerdureError
 from perdure.core.events import (
@@ -26,24 +26,19 @@ from perdure.core.events import (
     ExecutionResumed,
     ExecutionRewound,
     ExecutionStarted,
-    ExecutionSuspended,
     ExecutionTerminated,
     OrchestratorStarted,
     SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
     TaskCompleted,
     TaskFailed,
-    TaskScheduled,
-    TimerCanceled,
-    TimerCreated,
     TimerFired,
 )
+from perdure.core.execution import Execution
 from perdure.core.failures import FailureDetails, TaskFailedError, failure_from_exception, original_exception
 from perdure.core.functions import Functions, OrchestratorFunction, no_orchestrator
 from perdure.core.matching import NonDeterminismError, check_turn
 from perdure.core.messages import Message
-from perdure.core.outbound import dispatch, message_to_entity, message_to_parent, open_activities, releases, start_child
 from perdure.core.recorder import Recorder
 from perdure.core.state import InstanceState
 from perdure.core.status import OrchestrationRuntimeStatus
@@ -57,7 +52,7 @@ _ACTION_TYPES = frozenset(ACTIONS)
 _COMPLETION_TYPES = frozenset(COMPLETIONS)
 
 
-class Orchestration:
+class Orchestration(Execution):
     """One instance in memory. Single-threaded; dropped when its commit fails, rebuilt from history when needed again."""
 
     __slots__ = (
@@ -74,16 +69,8 @@ class Orchestration:
         "_idle_turn",
         "_moved",
         "_parked",
-        "_projected",
         "_recorder",
-        "_terminate_children",
-        "created_at",
-        "first_seq",
-        "instance_id",
-        "next_seq",
         "segments",
-        "size",
-        "state",
     )
 
     def __init__(
@@ -95,16 +82,12 @@ class Orchestration:
         describe: Callable[[BaseException], FailureDetails] = failure_from_exception,
     ) -> None:
         """``describe`` turns what user code raised into what is stored; the engine's also reads source lines."""
-        self.instance_id = instance_id
-        self.created_at = created_at
-        self.first_seq = 0
-        self.next_seq = 0
+        super().__init__(instance_id, created_at)
         self._functions = functions
         self._converter = converter
         self._describe = describe
         self._doomed: Exception | None = None
         self._idle_turn = False
-        self._projected: tuple[object, ...] = ()
         self._new_generation()
 
     def _new_generation(self) -> None:
@@ -112,7 +95,6 @@ class Orchestration:
         self.state = InstanceState()
         self.segments: list[bytes] = []
         self.size = 2000
-        """Rough number of bytes in memory, for the bound of the session cache."""
         self._recorder = Recorder(self.instance_id, self._converter, self.state.fold)
         self._context: DurableOrchestrationContext | None = None
         self._code = Code()
@@ -128,61 +110,9 @@ class Orchestration:
     # --- what the engine reads for the projection -----------------------------------------------------------------
 
     @property
-    def ended(self) -> bool:
-        """Whether the instance has a terminal status."""
-        return self.state.completed is not None
-
-    @property
-    def started(self) -> ExecutionStarted:
-        """The event that began the current generation."""
-        started = self.state.started
-        if started is None:
-            raise EngineInvariantError(f"instance '{self.instance_id}' has no ExecutionStarted event")
-        return started
-
-    @property
     def custom_status(self) -> str | None:
         """JSON text."""
         return self._context.custom_status_text if self._context is not None else self._custom_status
-
-    @property
-    def name(self) -> str:
-        """Of the orchestrator; empty before the instance has begun."""
-        started = self.state.started
-        return started.name if started is not None else ""
-
-    @property
-    def status(self) -> str:
-        """As the row shows it."""
-        return str(self.state.status)
-
-    @property
-    def pending(self) -> int:
-        """Open activities that somebody still waits for."""
-        return 0 if self.ended else self.state.pending
-
-    @property
-    def wake_at(self) -> int | None:
-        """When a turn is due although no message came."""
-        return self.state.wake_at
-
-    @property
-    def durable(self) -> InstanceState:
-        """What the stored bytes have to add up to."""
-        return self.state
-
-    def message_prefix(self, turn: Turn) -> str:
-        """Begins the ids of a turn's messages. Recovery reads them in the order of their ids, which is that of the turns."""
-        return f"{self.started.execution_id}/{turn.seq:010d}"
-
-    def open_activities(self) -> list[DispatchActivity]:
-        """What has to be dispatched (again) after a crash."""
-        return open_activities(self.instance_id, self.state)
-
-    def projection(self) -> tuple[object, ...]:
-        """What the instance row shows; a turn that leaves it equal need not write the row."""
-        state = self.state
-        return state.status, self.custom_status, state.pending, state.wake_at, self.first_seq
 
     @property
     def registered(self) -> bool:
@@ -213,7 +143,7 @@ class Orchestration:
         carried: list[AnyEvent] = []
         for message in messages:
             turn.dispositions.append(self._accept(message, events, carried))
-        self._collect(turn, effects)
+        self._cause(self._recorder.actions, turn, effects)
         generations = 1
         while self._continuing and not self.ended:
             turn.messages += self._releases()
@@ -221,7 +151,7 @@ class Orchestration:
             carried = []
             turn.reset = True
             generations += 1
-            self._collect(turn, effects)
+            self._cause(self._recorder.actions, turn, effects)
         actions = self._recorder.actions
         if len(events) > 1 or actions or self._moved:
             turn.seq = self.next_seq
@@ -347,17 +277,6 @@ class Orchestration:
         self._receive(event, events)
         return Disposition.ACCEPTED
 
-    def _says_what_is_so(self, event: AnyEvent) -> bool:
-        """A second suspend, or a resume of what isn't suspended: without effect, and not recorded."""
-        kind = event.__class__
-        return self.state.suspended if kind is ExecutionSuspended else kind is ExecutionResumed and not self.state.suspended
-
-    def _check_known(self, event: Any) -> None:
-        if event.task_id >= self.state.next_task_id:
-            raise EngineInvariantError(
-                f"{type(event).__name__} for task {event.task_id} of instance '{self.instance_id}', which was never asked for"
-            )
-
     def _receive(self, event: AnyEvent, events: list[AnyEvent]) -> None:
         events.append(event)
         self.state.fold(event)
@@ -381,7 +300,7 @@ class Orchestration:
                 self._begin_if_ready()
         elif isinstance(event, ExecutionTerminated):
             self._terminate_children = event.recursive
-            self._end(OrchestrationRuntimeStatus.Terminated, event.reason, None)
+            self._end(OrchestrationRuntimeStatus.Terminated, event.reason, None, event.output)
         elif isinstance(event, ExecutionRewound):
             self._recorder.next_task_id = max(self._recorder.next_task_id, event.next_task_id)
 
@@ -500,9 +419,16 @@ class Orchestration:
         else:
             self._recorder.add(ExecutionCompleted(OrchestrationRuntimeStatus.Completed, text))
 
-    def _end(self, status: OrchestrationRuntimeStatus, reason: str | None, failure: FailureDetails | None) -> None:
+    def _end(
+        self,
+        status: OrchestrationRuntimeStatus,
+        reason: str | None,
+        failure: FailureDetails | None,
+        result: str | None = None,
+    ) -> None:
         self._continuing = False
-        result = self._converter.encode(reason, "reason of terminating", self.instance_id)
+        if result is None:
+            result = self._converter.encode(reason, "reason of terminating", self.instance_id)
         self._recorder.add(ExecutionCompleted(status, result, failure))
         self._drop_code()
 
@@ -547,46 +473,6 @@ class Orchestration:
                 self._receive(event, events)
         self._parked += rest
         return events
-
-    def _collect(self, turn: Turn, effects: list[Effect]) -> None:
-        """Turns the actions of this generation's part of the turn into messages and effects."""
-        started = self.state.started
-        if started is None:
-            return
-        for action in self._recorder.actions:
-            if isinstance(action, TaskScheduled):
-                effects.append(dispatch(self.instance_id, started, action))
-            elif isinstance(action, SubOrchestrationInstanceCreated):
-                turn.messages.append(start_child(self.instance_id, started, action))
-            elif isinstance(action, ExecutionCompleted):
-                self._announce_end(turn, effects, started, action)
-            elif not isinstance(action, TimerCreated | TimerCanceled):  # timers show in the projection
-                turn.messages.append(message_to_entity(self.instance_id, started, action))
-
-    def _announce_end(self, turn: Turn, effects: list[Effect], started: ExecutionStarted, end: ExecutionCompleted) -> None:
-        error = f"{end.failure.type}: {end.failure.message}" if end.failure is not None else None
-        effects.append(InstanceEnded(self.instance_id, started.name, end.status, error))
-        turn.messages += self._releases()
-        terminated = end.status == OrchestrationRuntimeStatus.Terminated
-        if terminated and self.state.pending:
-            effects.append(CancelActivities(self.instance_id))
-        if self._terminate_children:
-            for work in self.state.open_work.values():
-                if isinstance(work, SubOrchestrationInstanceCreated):
-                    turn.messages.append(
-                        Message(
-                            work.instance_id,
-                            ExecutionTerminated(f"its caller '{self.instance_id}' was terminated", recursive=True),
-                        )
-                    )
-        report = message_to_parent(started, end)
-        if report is not None:
-            turn.messages.append(report)
-
-    def _releases(self) -> list[Message]:
-        """A generation that ends gives back what it has locked, or has asked to lock."""
-        section = self.state.critical_section
-        return [] if section is None else releases(section)
 
     def _decoded_segments(self) -> list[AnyEvent]:
         return [event for data in self.segments for event in decode_segment(data)]

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from perdure.core.converter import readable
 from perdure.core.effects import DispatchActivity
 from perdure.core.errors import PerdureError
 from perdure.core.events import (
@@ -38,17 +39,18 @@ def start_child(instance_id: str, started: ExecutionStarted, action: SubOrchestr
         action.instance_id,
         ExecutionStarted(
             name=action.name,
-            execution_id=child_execution_id(started.execution_id, started.generation, action.task_id),
+            execution_id=child_execution_id(started.execution_id, started.generation, action.task_id, action.attempt),
             input=action.input,
             version=action.version,
-            tags=started.tags,
+            tags=started.tags | action.tags if action.tags else started.tags,
             parent=ParentLink(instance_id, started.execution_id, started.generation, action.task_id),
             features=started.features,
+            trace=action.trace,
         ),
     )
 
 
-def dispatch(instance_id: str, started: ExecutionStarted, action: TaskScheduled) -> DispatchActivity:
+def dispatch(instance_id: str, state: InstanceState, started: ExecutionStarted, action: TaskScheduled) -> DispatchActivity:
     """The effect of a scheduled activity. All attempts of one call share the idempotency key, whoever repeats it."""
     origin = action.task_id if action.origin is None else action.origin
     return DispatchActivity(
@@ -60,6 +62,10 @@ def dispatch(instance_id: str, started: ExecutionStarted, action: TaskScheduled)
         action.input,
         action.attempt,
         f"{started.execution_id}-{started.generation}-{origin}",
+        action.version,
+        action.tags,
+        action.trace,
+        state.elsewhere,
     )
 
 
@@ -89,7 +95,7 @@ def message_to_parent(started: ExecutionStarted, end: ExecutionCompleted) -> Mes
         return None
     failure = end.failure
     if end.status == OrchestrationRuntimeStatus.Terminated:
-        reason = msgspec.json.decode(end.result) if end.result is not None else "no reason given"
+        reason = "no reason given" if end.result is None else readable(end.result)
         failure = FailureDetails("perdure.OrchestrationTerminatedError", f"the instance was terminated: {reason}")
     event = (
         SubOrchestrationInstanceCompleted(parent.task_id, end.result)
@@ -103,4 +109,5 @@ def open_activities(instance_id: str, state: InstanceState) -> list[DispatchActi
     """What has to be dispatched (again) after a crash: scheduled activities without a completion."""
     if state.started is None or state.completed is not None or not state.pending:
         return []
-    return [dispatch(instance_id, state.started, work) for work in state.open_work.values() if isinstance(work, TaskScheduled)]
+    started = state.started
+    return [dispatch(instance_id, state, started, work) for work in state.open_work.values() if isinstance(work, TaskScheduled)]

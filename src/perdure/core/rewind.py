@@ -29,7 +29,7 @@ from perdure.core.messages import Message
 from perdure.core.outbound import message_to_entity, message_to_parent
 from perdure.core.state import InstanceState
 
-_NOT_AGAIN = (
+NOT_AGAIN = (
     OrchestratorStarted,
     TaskFailed,
     SubOrchestrationInstanceFailed,
@@ -49,6 +49,8 @@ class Rewound:
     again: Sequence[IncomingEvent]
     messages: Sequence[Message]
     """To sub-orchestrations that are still open, and to entities whose answers are missing."""
+    rewritten: Sequence[Sequence[AnyEvent]] | None = None
+    """What is stored instead of the turns that were there."""
 
 
 def rewind(instance_id: str, turns: Sequence[Sequence[AnyEvent]], asked: ExecutionRewound) -> Rewound | None:
@@ -61,14 +63,25 @@ def rewind(instance_id: str, turns: Sequence[Sequence[AnyEvent]], asked: Executi
         ``None`` where it can't be: the instance stood in a critical section. Its entities belong to others since it failed, so
         going on as if it still had them would break the promise of the section.
     """
-    kept = turns[:-1]
-    again = [event for event in turns[-1] if not isinstance(event, _NOT_AGAIN)]
+    again = [event for event in turns[-1] if not isinstance(event, NOT_AGAIN)]
+    return plan(instance_id, turns[:-1], again, turns[-1], asked)
+
+
+def plan(
+    instance_id: str,
+    kept: Sequence[Sequence[AnyEvent]],
+    again: Sequence[AnyEvent],
+    undone: Sequence[AnyEvent],
+    asked: ExecutionRewound,
+    rewritten: Sequence[Sequence[AnyEvent]] | None = None,
+) -> Rewound | None:
+    """What follows from keeping the turns of ``kept``. See ``rewind``."""
     state = InstanceState()
     for turn in kept:
         for event in turn:
             state.fold(event)
     first_free = state.next_task_id
-    for event in turns[-1]:
+    for event in undone:
         first_free = max(first_free, getattr(event, "task_id", -1) + 1, getattr(event, "next_task_id", 0))
     if state.critical_section is not None:
         return None
@@ -80,7 +93,7 @@ def rewind(instance_id: str, turns: Sequence[Sequence[AnyEvent]], asked: Executi
         elif isinstance(work, EntityOperationCalled) and work.task_id not in answered and state.started is not None:
             messages.append(message_to_entity(instance_id, state.started, work))
     event = ExecutionRewound(asked.reason, first_free)
-    return Rewound(event, len(kept), again, messages)  # type: ignore[arg-type]
+    return Rewound(event, len(kept), again, messages, rewritten)  # type: ignore[arg-type]
 
 
 def report_of_end(turns: Sequence[Sequence[AnyEvent]]) -> Message | None:

@@ -19,6 +19,7 @@ from perdure.core.events import (
     EntityOperationSignaled,
     EntityUnlockSent,
     EventRaised,
+    EventSent,
     ExecutionCompleted,
     ExecutionResumed,
     ExecutionRewound,
@@ -26,6 +27,7 @@ from perdure.core.events import (
     ExecutionSuspended,
     ExecutionTerminated,
     HistoryEvent,
+    OrchestratorDecided,
     OrchestratorStarted,
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
@@ -33,6 +35,7 @@ from perdure.core.events import (
     TaskCompleted,
     TaskFailed,
     TaskScheduled,
+    TerminationSent,
     TimerCanceled,
     TimerCreated,
     TimerFired,
@@ -67,6 +70,7 @@ class InstanceState:
         "begun",
         "completed",
         "critical_section",
+        "elsewhere",
         "idle",
         "next_task_id",
         "now_us",
@@ -74,6 +78,7 @@ class InstanceState:
         "pending",
         "started",
         "status",
+        "unseen",
     )
 
     def __init__(self) -> None:
@@ -91,7 +96,26 @@ class InstanceState:
         """Open activities."""
         self.critical_section: EntityLockRequested | None = None
         """The entities that this generation has to itself, or waits for."""
+        self.unseen = 0
+        """Events that are kept for code in another process, which hasn't decided since."""
+        self.elsewhere = False
+        """Whether code in another process has decided."""
         self._timers: list[tuple[int, int]] = []
+
+    @property
+    def undecided(self) -> bool:
+        """Whether code in another process may decide now, as far as only the clock could forbid it."""
+        return self.unseen > 0 and self.completed is None and not self.suspended
+
+    @property
+    def outstanding(self) -> int:
+        """Open activities, and one more where a worker has to decide: what has to get going again after a restart."""
+        if self.completed is not None:
+            return 0
+        started = self.started
+        # Before a scheduled start, it is the wake-up that sees to that.
+        waits = self.undecided and (self.begun or started is None or started.start_at is None)
+        return self.pending + 1 if waits else self.pending
 
     @property
     def suspended(self) -> bool:
@@ -103,14 +127,14 @@ class InstanceState:
         """When a turn is due although no message came."""
         if self.completed is not None or self.started is None:
             return None
-        if self.idle and not self.suspended:
+        if self.idle and not self.suspended and not self.unseen:
             return self.now_us  # at once: what arrived meanwhile waits for an app that has the code
         if not self.begun and not self.suspended and self.started.start_at is not None:
             return self.started.start_at
         timers = self._timers
         if not timers:
             return None
-        while timers and timers[0][1] not in self.open_work:
+        while timers and not self._runs(*timers[0]):
             heappop(timers)  # fired or cancelled
         return timers[0][0] if timers else None
 
@@ -119,15 +143,24 @@ class InstanceState:
         timers = self._timers
         due: list[TimerFired] = []
         while timers and timers[0][0] <= now_us:
-            task_id = heappop(timers)[1]
-            if task_id in self.open_work:
+            fire_at, task_id = heappop(timers)
+            if self._runs(fire_at, task_id) and TimerFired(task_id) not in due[-1:]:
                 due.append(TimerFired(task_id))
         return due
+
+    def _runs(self, fire_at: int, task_id: int) -> bool:
+        """Whether a timer is neither fired nor cancelled; code in another process may have used its id again since."""
+        work = self.open_work.get(task_id)
+        return work.__class__ is TimerCreated and work.fire_at == fire_at  # type: ignore[union-attr]
 
     def is_open(self, event: AnyEvent) -> bool:
         """Whether a completion (or cancellation) is for work that is still open and of its kind."""
         work = self.open_work.get(event.task_id)  # type: ignore[union-attr]
         return work is not None and work.__class__ is _ASKED_FOR_BY[event.__class__]
+
+    def waits_for(self, section: EntityLockRequested) -> bool:
+        """Whether the lock hasn't been granted. Code in another process may have used its id for something else since."""
+        return self.open_work.get(section.task_id) is section
 
     def fold(self, event: AnyEvent) -> None:
         """Takes one event of the past, or of the turn in progress, into account."""
@@ -137,8 +170,17 @@ class InstanceState:
     def _turn_began(self, event: OrchestratorStarted) -> None:
         self.now_us = event.at
         self.idle = event.idle
+        self.unseen = self.unseen + event.kept if event.idle else event.kept
         if not self.begun:
             self._begin_if_ready()
+
+    def _decided(self, event: OrchestratorDecided) -> None:
+        self.idle = False
+        self.elsewhere = True
+        self.unseen = max(self.unseen - event.seen, 0)
+        self.begun = True
+        if self.status is OrchestrationRuntimeStatus.Pending:
+            self.status = next_status(self.status, Cause.BEGUN)
 
     def _created(self, event: ExecutionStarted) -> None:
         self.started = event
@@ -151,9 +193,7 @@ class InstanceState:
 
     def _work_ended(
         self,
-        event: TimerFired
-        | TimerCanceled
-        | SubOrchestrationInstanceCompleted
+        event: SubOrchestrationInstanceCompleted
         | SubOrchestrationInstanceFailed
         | EntityOperationCompleted
         | EntityOperationFailed
@@ -161,34 +201,44 @@ class InstanceState:
     ) -> None:
         del self.open_work[event.task_id]
 
+    def _timer_ended(self, event: TimerFired | TimerCanceled) -> None:
+        self.open_work.pop(event.task_id, None)  # code in another process may cancel one before it sees that it has fired
+
     def _activity_opened(self, event: TaskScheduled) -> None:
         self.open_work[event.task_id] = event
-        self.next_task_id = event.task_id + 1
+        if event.task_id >= self.next_task_id:  # code in another process may use one again
+            self.next_task_id = event.task_id + 1
         self.pending += 1
 
     def _timer_opened(self, event: TimerCreated) -> None:
         self.open_work[event.task_id] = event
-        self.next_task_id = event.task_id + 1
+        if event.task_id >= self.next_task_id:  # code in another process may use one again
+            self.next_task_id = event.task_id + 1
         heappush(self._timers, (event.fire_at, event.task_id))
 
     def _child_opened(self, event: SubOrchestrationInstanceCreated | EntityOperationCalled) -> None:
         self.open_work[event.task_id] = event
-        self.next_task_id = event.task_id + 1
+        if event.task_id >= self.next_task_id:  # code in another process may use one again
+            self.next_task_id = event.task_id + 1
 
     def _lock_opened(self, event: EntityLockRequested) -> None:
         self.open_work[event.task_id] = event
-        self.next_task_id = event.task_id + 1
+        if event.task_id >= self.next_task_id:  # code in another process may use one again
+            self.next_task_id = event.task_id + 1
         self.critical_section = event
 
     def _unlocked(self, event: EntityUnlockSent) -> None:
-        self.next_task_id = event.task_id + 1
+        if event.task_id >= self.next_task_id:  # code in another process may use one again
+            self.next_task_id = event.task_id + 1
         section = self.critical_section
         if section is not None:
-            self.open_work.pop(section.task_id, None)  # given up before it was granted
+            if self.waits_for(section):
+                del self.open_work[section.task_id]  # given up before it was granted
             self.critical_section = None
 
-    def _signaled(self, event: EntityOperationSignaled) -> None:
-        self.next_task_id = event.task_id + 1
+    def _sent(self, event: EntityOperationSignaled | EventSent | TerminationSent) -> None:
+        if event.task_id >= self.next_task_id:  # code in another process may use one again
+            self.next_task_id = event.task_id + 1
 
     def _suspended(self, event: ExecutionSuspended) -> None:
         self.status = next_status(self.status, Cause.SUSPENDED)
@@ -219,17 +269,20 @@ class InstanceState:
 
     _FOLDS: ClassVar[dict[type[HistoryEvent], Callable[[Any, Any], None]]] = {
         OrchestratorStarted: _turn_began,
+        OrchestratorDecided: _decided,
         ExecutionStarted: _created,
         TaskScheduled: _activity_opened,
         TaskCompleted: _activity_ended,
         TaskFailed: _activity_ended,
         TimerCreated: _timer_opened,
-        TimerFired: _work_ended,
-        TimerCanceled: _work_ended,
+        TimerFired: _timer_ended,
+        TimerCanceled: _timer_ended,
         SubOrchestrationInstanceCreated: _child_opened,
         SubOrchestrationInstanceCompleted: _work_ended,
         SubOrchestrationInstanceFailed: _work_ended,
-        EntityOperationSignaled: _signaled,
+        EventSent: _sent,
+        TerminationSent: _sent,
+        EntityOperationSignaled: _sent,
         EntityOperationCalled: _child_opened,
         EntityOperationCompleted: _work_ended,
         EntityOperationFailed: _work_ended,

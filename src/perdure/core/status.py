@@ -48,6 +48,8 @@ TRANSITIONS: dict[tuple[OrchestrationRuntimeStatus | None, Cause], Orchestration
     (_S.Running, Cause.TERMINATED): _S.Terminated,
     # Resuming goes back to Pending; an instance whose code had begun is Running again at once (Cause.BEGUN).
     (_S.Suspended, Cause.RESUMED): _S.Pending,
+    # What code in another process decided before it was suspended counts.
+    (_S.Suspended, Cause.COMPLETED): _S.Completed,
     (_S.Suspended, Cause.FAILED): _S.Failed,
     (_S.Suspended, Cause.TERMINATED): _S.Terminated,
 }

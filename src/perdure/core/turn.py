@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from enum import Enum
 
-from perdure.core.effects import Effect, Sealed
+from perdure.core.effects import Asked, Effect, Sealed
 from perdure.core.messages import Message
 
 
@@ -21,7 +21,7 @@ class Disposition(Enum):
 class Turn:
     """The outcome of one activation: what to store, what to tell other instances, and (sealed) what to do."""
 
-    __slots__ = ("at", "dispositions", "effects", "events", "messages", "projection_changed", "reset", "seq", "vacated")
+    __slots__ = ("asked", "at", "dispositions", "effects", "events", "messages", "projection_changed", "reset", "seq", "vacated")
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -33,6 +33,8 @@ class Turn:
         self.vacated = False
         """Nothing is left to keep of the instance; there is no segment then."""
         self.projection_changed = False
+        self.asked: Asked | None = None
+        """What it wants of a worker, at once; also where nothing has happened."""
         self.messages: list[Message] = []
         self.effects: Sealed[Sequence[Effect]]
         """Its own seal even if there are none: the engines of two hubs may be committing at the same time."""
