@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from perdure.core.errors import EngineInvariantError, PerdureError
     from perdure.core.failures import FailureDetails, TaskFailedError
     from perdure.core.functions import OrchestratorNotRegisteredError
-    from perdure.core.ids import InvalidInstanceIdError
+    from perdure.core.ids import InvalidInstanceIdError, InvalidNameError
     from perdure.core.matching import NonDeterminismError
     from perdure.core.messages import ReusePolicy
     from perdure.core.retry import RetryOptions
@@ -46,10 +46,13 @@ if TYPE_CHECKING:
         InstanceNotFoundError,
         InstanceRunningError,
     )
-    from perdure.engine.settings import EngineSettings
+    from perdure.engine.settings import EngineSettings, RemoteSettings
     from perdure.host.asgi import asgi, lifespan
     from perdure.host.client_binding import DurableOrchestrationClient
     from perdure.hub import BlockingTaskHub, TaskHub
+    from perdure.protocol.embedding import grpc_server
+    from perdure.protocol.errors import PackagesMissingError, ServerSettingsError
+    from perdure.protocol.settings import ProtocolSettings, TlsFiles
     from perdure.store.errors import (
         HubInUseError,
         SchemaTooNewError,
@@ -103,19 +106,24 @@ _MODULES = {
     "InstanceRunningError": "engine.errors",
     "InvalidEntityIdError": "core.entity_id",
     "InvalidInstanceIdError": "core.ids",
+    "InvalidNameError": "core.ids",
     "LockTask": "core.critical_section",
     "NoEntityOperationError": "core.entity_context",
     "NonDeterminismError": "core.matching",
     "NotDurableError": "core.code",
     "OrchestrationRuntimeStatus": "core.status",
     "OrchestratorNotRegisteredError": "core.functions",
+    "PackagesMissingError": "protocol.errors",
     "PayloadTooLargeError": "core.converter",
     "PerdureError": "core.errors",
+    "ProtocolSettings": "protocol.settings",
     "PurgeHistoryResult": "client",
+    "RemoteSettings": "engine.settings",
     "RetryOptions": "core.retry",
     "ReusePolicy": "core.messages",
     "SchemaTooNewError": "store.errors",
     "SerializationError": "core.converter",
+    "ServerSettingsError": "protocol.errors",
     "StoreError": "store.errors",
     "StoreUnavailableError": "store.errors",
     "StoreUrlError": "store.errors",
@@ -124,13 +132,15 @@ _MODULES = {
     "TaskFailedError": "core.failures",
     "TaskHub": "hub",
     "TimerTask": "core.tasks",
+    "TlsFiles": "protocol.settings",
     "TransactionControlError": "store.errors",
     "TransactionsUnsupportedError": "store.errors",
     "UnusableConnectionError": "store.errors",
     "activity_context": "engine.activities",
     "asgi": "host.asgi",
-    "lifespan": "host.asgi",
     "entity_context": "core.entity_context",
+    "grpc_server": "protocol.embedding",
+    "lifespan": "host.asgi",
 }
 
 __all__ = [
@@ -175,19 +185,24 @@ __all__ = [
     "InstanceRunningError",
     "InvalidEntityIdError",
     "InvalidInstanceIdError",
+    "InvalidNameError",
     "LockTask",
     "NoEntityOperationError",
     "NonDeterminismError",
     "NotDurableError",
     "OrchestrationRuntimeStatus",
     "OrchestratorNotRegisteredError",
+    "PackagesMissingError",
     "PayloadTooLargeError",
     "PerdureError",
+    "ProtocolSettings",
     "PurgeHistoryResult",
+    "RemoteSettings",
     "RetryOptions",
     "ReusePolicy",
     "SchemaTooNewError",
     "SerializationError",
+    "ServerSettingsError",
     "StoreError",
     "StoreUnavailableError",
     "StoreUrlError",
@@ -196,12 +211,14 @@ __all__ = [
     "TaskFailedError",
     "TaskHub",
     "TimerTask",
+    "TlsFiles",
     "TransactionControlError",
     "TransactionsUnsupportedError",
     "UnusableConnectionError",
     "activity_context",
     "asgi",
     "entity_context",
+    "grpc_server",
     "lifespan",
 ]
 

@@ -8,15 +8,17 @@ from typing import Any, Protocol, Self, TypeVar
 
 from perdure.client import DurableClient
 from perdure.client.blocking import BlockingClient
+from perdure.client.raw import RawClient
 from perdure.core.events import EntityStateSaved
 from perdure.core.functions import Functions
 from perdure.core.messages import ReusePolicy
 from perdure.core.state import InstanceState
 from perdure.engine.clock import Clock, SystemClock
 from perdure.engine.engine import Engine
-from perdure.engine.errors import EngineStoppedError
+from perdure.engine.errors import EngineStoppedError, NoRemoteWorkError
 from perdure.engine.hooks import EngineHooks
 from perdure.engine.load import Load
+from perdure.engine.remote.remote import RemoteWork
 from perdure.engine.settings import EngineSettings
 from perdure.observability import LoggingHooks, silence_replays
 from perdure.store.contract import HubStore
@@ -67,10 +69,11 @@ class TaskHub:
         """
         functions = app.functions()
         clock = clock or SystemClock()
+        settings = settings or EngineSettings()
         opened = open_store(store) if isinstance(store, str) else store
-        self._engine = Engine(
-            opened, functions, settings=settings or EngineSettings(), clock=clock, hooks=hooks or LoggingHooks()
-        )
+        self.owns_instances = settings.seeks_partitions
+        """Whether this process has instances of its own, so that it has work for workers; not so for some roles."""
+        self._engine = Engine(opened, functions, settings=settings, clock=clock, hooks=hooks or LoggingHooks())
         self.client = DurableClient(
             self._engine,
             opened,
@@ -79,6 +82,19 @@ class TaskHub:
             default_version=default_version,
             default_reuse_policy=default_reuse_policy,
         )
+        self.raw_client = RawClient(self._engine, opened, functions, default_version=default_version)
+        """For payloads that are texts already, and functions that are elsewhere."""
+
+    @property
+    def remote(self) -> RemoteWork:
+        """What workers connect to.
+
+        Raises:
+            NoRemoteWorkError: the settings leave nothing to workers.
+        """
+        if self._engine.remote is None:
+            raise NoRemoteWorkError("this hub has no work for workers; open it with EngineSettings(remote=RemoteSettings()).")
+        return self._engine.remote
 
     async def start(self) -> None:
         """Opens the store and takes up what is open in it.
@@ -103,6 +119,11 @@ class TaskHub:
     def running_activities(self) -> int:
         """Activities being executed right now."""
         return self._engine.running_activities
+
+    @property
+    def work_at_workers(self) -> int:
+        """Work items that connected workers have right now."""
+        return 0 if self._engine.remote is None else self._engine.remote.out
 
     @property
     def hydrated_instances(self) -> int:

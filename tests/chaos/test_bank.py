@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from examples.bank_transfer import ACCOUNTS, START
-from perdure.core.codec import decode_segment
+from perdure.core.entity_saved import fold_entity
 from perdure.core.events import EntityStateSaved
 
 KILLS = int(os.environ.get("PERDURE_KILLS", "25"))
@@ -28,15 +28,12 @@ def accounts(database: Path) -> dict[str, EntityStateSaved]:
         if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'instances'").fetchone():
             return {}
         rows = connection.execute(
-            "SELECT instance_id, events FROM instances JOIN history USING (iid) WHERE instance_id LIKE '@account@%'"
+            "SELECT instance_id, events FROM instances JOIN history USING (iid) WHERE instance_id LIKE '@account@%' ORDER BY seq"
         ).fetchall()
-    found: dict[str, EntityStateSaved] = {}
+    segments: dict[str, list[bytes]] = {}
     for instance_id, segment in rows:
-        assert instance_id not in found, "an entity has a history"
-        (event,) = decode_segment(segment)
-        assert isinstance(event, EntityStateSaved)
-        found[instance_id] = event
-    return found
+        segments.setdefault(instance_id, []).append(segment)
+    return {instance_id: fold_entity(instance_id, found) for instance_id, found in segments.items()}
 
 
 def balance(account: EntityStateSaved) -> int:

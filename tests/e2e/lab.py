@@ -21,6 +21,7 @@ from perdure.store.postgres import PostgresStore
 from perdure.store.sqlite import SqliteStore
 from perdure.testing.replay_checker import ReplayChecker
 from perdure.testing.virtual_clock import VirtualClock, run_simulation
+from tests.remote_worker import HubWithWorker
 
 _YEAR = timedelta(days=365)
 GeneratorFunction = Callable[[df.DurableOrchestrationContext], Generator[Any, Any, Any]]
@@ -33,9 +34,12 @@ class Kind:
     store: str = "memory"
     cold: bool = False
     coroutine: bool = False
+    elsewhere: frozenset[str] = frozenset()
+    """The kinds of functions whose code is in a worker."""
 
     def __str__(self) -> str:
-        return "-".join((self.store, "evicted" if self.cold else "hot", "coroutine" if self.coroutine else "generator"))
+        words = [self.store, "evicted" if self.cold else "hot", "coroutine" if self.coroutine else "generator"]
+        return "-".join((*words, *(f"remote {kind}" for kind in sorted(self.elsewhere))))
 
 
 ALL_KINDS = [
@@ -100,9 +104,11 @@ class Lab:
             settings.setdefault("lease_duration", _YEAR)  # a beat every few seconds of all the time that is skipped takes long
         checker = ReplayChecker(self._store())
         self._checkers.append(checker)
-        hub = df.TaskHub(
-            self.app, checker, settings=df.EngineSettings(**settings), hooks=hooks, clock=self.clock or SystemClock()
-        )
+        clock, bounds = self.clock or SystemClock(), df.EngineSettings(**settings)
+        if self.kind.elsewhere:
+            hub: df.TaskHub = HubWithWorker(self.app, checker, self.kind.elsewhere, bounds, hooks=hooks, clock=clock)
+        else:
+            hub = df.TaskHub(self.app, checker, settings=bounds, hooks=hooks, clock=clock)
         checker.watch(hub.live_state)
         return hub
 

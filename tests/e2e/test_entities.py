@@ -19,7 +19,7 @@ from perdure.engine.hooks import EngineHooks
 from perdure.store.contract import Commit
 from perdure.store.memory import MemoryData, MemoryStore
 from perdure.testing.virtual_clock import VirtualClock, run_simulation
-from tests.e2e.lab import Lab, real_scenario, scenario
+from tests.e2e.lab import Lab, real_scenario, scenario, until
 
 Status = df.OrchestrationRuntimeStatus
 
@@ -135,7 +135,12 @@ async def test_money_is_neither_made_nor_lost_by_concurrent_transfers(lab: Lab) 
         assert {status.runtime_status for status in done} == {Status.Completed}
         page = await hub.client.list_entities("account", fetch_state=True)
         assert sum(entity.state["balance"] for entity in page.entities) == 400
-        assert all(entity.locked_by is None and entity.backlog == 0 for entity in page.entities)
+
+        async def all_released() -> bool:  # what ends an orchestration reaches the entities only behind that
+            page = await hub.client.list_entities("account")
+            return all(entity.locked_by is None and entity.backlog == 0 for entity in page.entities)
+
+        await until(all_released)
 
 
 @scenario

@@ -174,6 +174,17 @@ async def test_changed_code_fails_its_instance_and_calls_nothing_that_history_do
 
 
 @scenario
+async def test_a_version_that_no_store_can_keep_is_refused_and_the_hub_goes_on(lab: Lab) -> None:
+    lab.orchestrator(waiter)
+    async with lab.hub() as hub:
+        with pytest.raises(df.InvalidNameError, match=r"the version '1.x00' of an orchestration has a NUL character"):
+            await hub.client.start_new("waiter", version="1\0")
+        instance_id = await hub.client.start_new("waiter", client_input=1)
+        await hub.client.raise_event(instance_id, "go", 2)
+        assert await output(hub, instance_id) == [1, 2]
+
+
+@scenario
 async def test_clients_wait_while_the_engine_is_overloaded(lab: Lab) -> None:
     gate = asyncio.Event()
     started: list[str] = []

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import perdure as df
-from perdure.client.entities import saved
 from perdure.core.entity_id import is_entity
+from perdure.core.entity_saved import fold_entity
 from perdure.core.status import TERMINAL_STATUSES
 from tests.simulation.world import Machine, World
 
@@ -125,8 +125,11 @@ class Bank:
         facts, data = self._world.facts, self._world.data
         store = self._world.store()
         await store.open()
-        contents = {name: saved(record) for name in data.instances if (record := await store.get(name, with_payloads=True))}
-        entities = {name: content for name, content in contents.items() if is_entity(name)}
+        entities = {
+            name: fold_entity(name, [segment.events for segment in await store.history(name)])
+            for name in data.instances
+            if is_entity(name)
+        }
         for name, content in entities.items():
             facts.check(content.lock is None, f"{name} is still locked: {content.lock}")
             facts.check(not content.waiting and not content.scheduled, f"{name}: something is left waiting")
@@ -148,7 +151,7 @@ class Bank:
         """What should be finished and is not."""
         rows = [instance.row for instance in self._world.data.instances.values()]
         running = [row.instance_id for row in rows if not is_entity(row.instance_id) and row.status not in TERMINAL_STATUSES]
-        waking = [row.instance_id for row in rows if is_entity(row.instance_id) and row.wake_at is not None]
+        waking = [row.instance_id for row in rows if is_entity(row.instance_id) and (row.wake_at is not None or row.pending)]
         return [*running, *waking, *self._world.data.messages]
 
     async def _run(self, name: str, plan: Transfer) -> None:

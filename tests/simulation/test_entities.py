@@ -11,6 +11,7 @@ from perdure.engine import partition_loop
 from perdure.testing.faults import Plan
 from perdure.testing.virtual_clock import VirtualClock, run_simulation
 from tests.simulation.bank import Bank, build_bank
+from tests.simulation.test_remote import unreliable_workers
 from tests.simulation.test_simulation import (  # noqa: F401 - the fixture is used by being there
     CrashPoint,
     Trouble,
@@ -24,8 +25,10 @@ from tests.simulation.world import World
 
 SEEDS = int(os.environ.get("PERDURE_SEEDS", "150"))
 FIRST_SEED = int(os.environ.get("PERDURE_FIRST_SEED", "0"))
+_WITH_WORKERS = (SEEDS + 2) // 3
 _BATCH = 50
 _LONG_ENOUGH = 24 * 3600.0
+_MIXES = [frozenset({"orchestrators", "entities"}), frozenset({"entities"}), frozenset({"orchestrators"})]
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +37,17 @@ def small_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_loop, "_MAX_GATHERED", 3)
 
 
-async def one_bank(clock: VirtualClock, seed: int, plan: Plan, transfers: int, troubles: Trouble, helper: Trouble) -> World:
-    """Runs a bank to the end of its business in a troubled world."""
-    world = World(clock, seed, plan)
+async def one_bank(
+    clock: VirtualClock,
+    seed: int,
+    plan: Plan,
+    transfers: int,
+    troubles: Trouble,
+    helper: Trouble,
+    elsewhere: frozenset[str] = frozenset(),
+) -> World:
+    """Runs a bank to the end of its business in a troubled world. The code of what is ``elsewhere`` is in workers."""
+    world = World(clock, seed, plan, elsewhere)
     world.build_app = build_bank
     bank = Bank(world, transfers)
     helpers = [asyncio.create_task(help_) for help_ in (world.replace_stopped(), helper(world))]
@@ -98,3 +109,19 @@ def test_a_crash_at_every_commit(seed: int, when: Any) -> None:
         assert not world.facts.violations, f"seed {seed}, crash at commit {n}: {world.facts.violations[:5]}"
         fired = plan.fired
     assert n > 5
+
+
+@pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + _WITH_WORKERS, _BATCH))
+def test_random_worlds_with_workers(first: int) -> None:
+    for seed in range(first, min(first + _BATCH, FIRST_SEED + _WITH_WORKERS)):
+
+        async def main(clock: VirtualClock) -> World:
+            rate = [0, 0.01, 0.1, 0.3][seed % 4]  # noqa: B023
+            plan, mix = UntilLate(clock, seed, rate), _MIXES[seed % 3]  # noqa: B023
+            return await one_bank(clock, seed, plan, 1 + seed % 7, accidents, unreliable_workers, mix)  # noqa: B023
+
+        world = run_simulation(main, seed)
+        assert not world.facts.violations, (
+            f"seed {seed}: {world.facts.violations[:5]}\n"
+            f"to see it again: PERDURE_SEEDS=1 PERDURE_FIRST_SEED={seed} python -m pytest tests/simulation/test_entities.py"
+        )

@@ -77,11 +77,17 @@ Trouble = Callable[[World], Coroutine[Any, Any, None]]
 
 
 async def one_world(
-    clock: VirtualClock, seed: int, plan: Plan, clients: int, troubles: Trouble, helper: Trouble = unhang
+    clock: VirtualClock,
+    seed: int,
+    plan: Plan,
+    clients: int,
+    troubles: Trouble,
+    helper: Trouble = unhang,
+    elsewhere: frozenset[str] = frozenset(),
 ) -> World:
     """Runs clients to their end in a troubled world; ``helper`` is at work as long as that takes."""
     _ids.seed(seed)
-    world = World(clock, seed, plan)
+    world = World(clock, seed, plan, elsewhere)
     world.build_app = build_app
     helpers = [asyncio.create_task(help_) for help_ in (world.replace_stopped(), helper(world))]
     try:

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -32,6 +33,7 @@ from perdure.store.memory import MemoryData, MemoryStore
 from perdure.testing.faults import FaultyStore, Plan
 from perdure.testing.replay_checker import ReplayChecker
 from perdure.testing.virtual_clock import VirtualClock
+from tests.remote_worker import HubWithWorker
 
 T = TypeVar("T")
 TaskKey = tuple[str, str, int, int]
@@ -162,7 +164,13 @@ class Machine(EngineHooks):
         self.faulty = FaultyStore(world.store(), world.plan)
         store = cast("HubStore", _MachineStore(cast("HubStore", self.faulty), self, world.luck, world.delays))
         self.checker = ReplayChecker(store)
-        self.hub = df.TaskHub(world.app(self), self.checker, settings=world.settings(), hooks=self, clock=world.clock)
+        app = world.app(self)
+        if world.elsewhere:
+            self.hub: df.TaskHub = HubWithWorker(
+                app, self.checker, world.elsewhere, world.settings(), hooks=self, clock=world.clock
+            )
+        else:
+            self.hub = df.TaskHub(app, self.checker, settings=world.settings(), hooks=self, clock=world.clock)
         self.checker.watch(self.hub.live_state)
 
     async def sleep(self, seconds: float) -> None:
@@ -192,7 +200,9 @@ class Machine(EngineHooks):
 class World:
     """Data that outlives machines, at most one machine at work, and clients that never give up."""
 
-    def __init__(self, clock: VirtualClock, seed: int, plan: Plan) -> None:
+    def __init__(self, clock: VirtualClock, seed: int, plan: Plan, elsewhere: frozenset[str] = frozenset()) -> None:
+        """``elsewhere``: the kinds of functions whose code is in workers."""
+        self.elsewhere = elsewhere
         self.clock = clock
         self.luck = random.Random(seed)
         self.plan = plan
@@ -209,6 +219,10 @@ class World:
             session_idle_timeout=timedelta(seconds=self.luck.choice([0.1, 30])),
             blocked_after=timedelta(hours=1),
         )
+        if elsewhere:
+            # That of activities is long: one that is given to two workers may run after its outcome is durable.
+            lease = timedelta(seconds=self.luck.choice([0.3, 2, 120]))
+            self._settings = replace(self._settings, remote=df.RemoteSettings(decision_lease=lease))
         self.build_app: Callable[[World, Machine], df.DFApp]
         self.machine: Machine | None = None
         self._latest: Machine | None = None

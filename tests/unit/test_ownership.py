@@ -132,6 +132,17 @@ async def test_the_first_engine_takes_all_and_gives_half_to_the_second(hub: Hub)
 
 
 @hub_test
+async def test_who_wants_partitions_no_more_gives_all_of_them_once_somebody_does(hub: Hub) -> None:
+    a = await hub.join("a")
+    a.owns = False
+    await asyncio.sleep(2 * LEASE)
+    assert a.held == [0, 1, 2, 3]
+    b = await hub.join("b")
+    await asyncio.sleep(2 * LEASE)
+    assert (a.held, b.held) == ([], [0, 1, 2, 3])
+
+
+@hub_test
 async def test_an_outage_is_told_once_and_so_is_its_end(hub: Hub) -> None:
     a = await hub.join("a")
     await asyncio.sleep(LEASE)

@@ -1,15 +1,14 @@
 """What clients do with entities: signal, read, list, clean up."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from perdure.client.models import CleanEntityStorageResult, EntityPage, EntityStateResponse, EntityStatus
-from perdure.core.codec import decode_segment
 from perdure.core.converter import JsonConverter
 from perdure.core.entity import EntityNotRegisteredError
 from perdure.core.entity_id import EntityId
-from perdure.core.events import EntityOperationSignaled, EntityStateSaved, EntityUnlockSent
+from perdure.core.entity_saved import EntitySummary, summary
+from perdure.core.events import EntityOperationSignaled, EntityUnlockSent
 from perdure.core.functions import Functions, user_names
 from perdure.core.messages import Message
 from perdure.core.status import TERMINAL_STATUSES
@@ -24,7 +23,7 @@ async def signal(
     engine: Engine, functions: Functions, entity: EntityId, operation: str, input_: Any, scheduled_time: int | None
 ) -> None:
     """See ``DurableClient.signal_entity``."""
-    if entity.name not in functions.entities:
+    if entity.name not in functions.entities and engine.remote is None:
         known = ", ".join(user_names(functions.entities.values())) or "none"
         raise EntityNotRegisteredError(f"there is no entity named '{entity.name}'. Registered: {known}.")
     target = str(entity)
@@ -35,7 +34,7 @@ async def signal(
 async def read_state(queries: Queries, converter: JsonConverter, entity: EntityId, expected_type: Any) -> EntityStateResponse:
     """See ``DurableClient.read_entity_state``."""
     record = await queries.get(str(entity), with_payloads=True)
-    state = saved(record).state if record is not None else None
+    state = summarized(record).state if record is not None else None
     if state is None:
         return EntityStateResponse(False, None)
     return EntityStateResponse(True, converter.decode(state, expected_type, "state of entity", entity.name))
@@ -66,7 +65,7 @@ async def list_page(
     shown = records[:page_size]
     found: list[EntityStatus] = []
     for record in shown:
-        now = saved(record)
+        now = summarized(record)
         if now.state is not None:  # without one it is only a lock, or signals that are still to come
             state = converter.decode(now.state, None, "state of entity", record.row.name) if fetch_state else None
             found.append(
@@ -75,7 +74,7 @@ async def list_page(
                     last_operation_time=from_us(record.updated_at),
                     state=state,
                     locked_by=now.lock.owner if now.lock is not None else None,
-                    backlog=len(now.waiting),
+                    backlog=now.backlog,
                 )
             )
     return EntityPage(found, shown[-1].row.instance_id if len(records) > page_size else None)
@@ -88,7 +87,7 @@ async def release_orphaned_locks(engine: Engine, queries: Queries) -> CleanEntit
     while True:
         records = await queries.list(InstanceQuery(entities=True, limit=_PAGE, after=after, with_payloads=True))
         for record in records:
-            lock = saved(record).lock
+            lock = summarized(record).lock
             if lock is not None and await _has_ended(queries, lock.owner):
                 entity = record.row.instance_id
                 await engine.send(Message(entity, EntityUnlockSent(entity, lock.critical_section_id)))
@@ -98,10 +97,11 @@ async def release_orphaned_locks(engine: Engine, queries: Queries) -> CleanEntit
         after = records[-1].row.instance_id
 
 
-def saved(record: InstanceRecord) -> EntityStateSaved:
-    """What is stored of an entity."""
-    events: Sequence[object] = decode_segment(record.last.events) if record.last is not None else ()
-    return next((event for event in events if isinstance(event, EntityStateSaved)), EntityStateSaved())
+def summarized(record: InstanceRecord) -> EntitySummary:
+    """What is stored of an entity. The record has to be with payloads."""
+    if record.first is None or record.last is None:
+        return EntitySummary()
+    return summary(record.row.instance_id, record.first.events, record.last.events)
 
 
 async def _has_ended(queries: Queries, instance_id: str) -> bool:

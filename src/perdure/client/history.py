@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from perdure.core.codec import decode_segment
+from perdure.core.converter import readable
 from perdure.core.events import (
     AnyEvent,
     EntityLockGranted,
@@ -19,12 +20,14 @@ from perdure.core.events import (
     EntityOperationSignaled,
     EntityUnlockSent,
     EventRaised,
+    EventSent,
     ExecutionCompleted,
     ExecutionResumed,
     ExecutionRewound,
     ExecutionStarted,
     ExecutionSuspended,
     ExecutionTerminated,
+    OrchestratorDecided,
     OrchestratorStarted,
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
@@ -32,6 +35,7 @@ from perdure.core.events import (
     TaskCompleted,
     TaskFailed,
     TaskScheduled,
+    TerminationSent,
     TimerCanceled,
     TimerCreated,
     TimerFired,
@@ -54,7 +58,7 @@ def project(segments: Sequence[Segment], *, show_input: bool, show_output: bool)
                 time = from_us(event.at).isoformat().replace("+00:00", "Z")
             elif isinstance(event, _Opening):
                 opened[event.task_id] = (time, event)
-            elif not isinstance(event, TimerCanceled):
+            elif not isinstance(event, TimerCanceled | OrchestratorDecided):
                 entries.append(
                     {"EventType": type(event).__name__, "Timestamp": time} | _fields(event, opened, show_input, show_output)
                 )
@@ -85,6 +89,10 @@ def _fields(
             return _scheduling(opened, event.task_id, show_input) | _failure(event.failure)
         case EntityOperationSignaled():
             return {"EntityId": event.entity, "Operation": event.operation} | _payload("Input", event.input, show_input)
+        case EventSent():
+            return {"InstanceId": event.instance_id, "Name": event.name} | _payload("Input", event.input, show_input)
+        case TerminationSent():
+            return {"InstanceId": event.instance_id}
         case EntityLockGranted():
             opened.pop(event.task_id, None)
             return {"LockSet": list(event.lock_set)}
@@ -116,7 +124,7 @@ def _scheduling(
 
 
 def _payload(key: str, text: str | None, shown: bool) -> dict[str, Any]:
-    return {key: msgspec.json.decode(text) if text is not None else None} if shown else {}
+    return {key: readable(text) if text is not None else None} if shown else {}
 
 
 def _failure(failure: FailureDetails) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from perdure.core.entity import EntityNotRegisteredError
 from perdure.core.entity_id import EntityId, InvalidEntityIdError
 from perdure.core.errors import PerdureError
 from perdure.core.functions import OrchestratorNotRegisteredError
-from perdure.core.ids import InvalidInstanceIdError
+from perdure.core.ids import InvalidInstanceIdError, InvalidNameError
 from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.engine.errors import (
     CommitFailedError,
@@ -50,6 +50,7 @@ _BY_NAME: dict[str, type[PerdureError]] = {
         InstanceRunningError,
         InvalidEntityIdError,
         InvalidInstanceIdError,
+        InvalidNameError,
         OrchestratorNotRegisteredError,
         PayloadTooLargeError,
         SerializationError,
@@ -112,7 +113,8 @@ def refuse(answer: Answer, instance_id: str | None = None) -> NoReturn:
         )
     if answer.status == 503:
         raise HostAnswerError(f"the host answered 503: {told or 'it is not ready'}")
-    raise HostAnswerError(f"the host answered {answer.status}: {told or 'nothing more'}. Are its address and task hub right?")
+    said = told.rstrip(".") or "nothing more"
+    raise HostAnswerError(f"the host answered {answer.status}: {said}. Are its address and task hub right?")
 
 
 def _error_body(answer: Answer) -> tuple[str, str]:

@@ -19,7 +19,9 @@ from perdure.client.models import (
     PurgeHistoryResult,
 )
 from perdure.client.starts import Starts
+from perdure.client.waiting import until_ended
 from perdure.core.codec import decode_segment
+from perdure.core.converter import readable
 from perdure.core.entity_calls import moment_us
 from perdure.core.entity_id import EntityId, entity_id, is_entity
 from perdure.core.events import (
@@ -38,12 +40,10 @@ from perdure.core.status import TERMINAL_STATUSES, OrchestrationRuntimeStatus
 from perdure.core.times import from_us, to_us
 from perdure.engine.clock import Clock
 from perdure.engine.engine import Engine
-from perdure.engine.errors import InstanceFinishedError, InstanceNotFoundError, InstanceRunningError, not_found
+from perdure.engine.errors import InstanceFinishedError, InstanceNotFoundError, InstanceRunningError
 from perdure.store.contract import InstanceQuery, InstanceRecord, Queries
 
 _PAGE = 200
-_MOMENT = 0.01
-"""Seconds between two looks at an instance that is about to be there."""
 
 
 class DurableClient:
@@ -99,6 +99,7 @@ class DurableClient:
         Raises:
             OrchestratorNotRegisteredError: the app has no orchestrator of that name.
             InvalidInstanceIdError: the id breaks the rules.
+            InvalidNameError: name or version has a NUL character.
             InstanceAlreadyExistsError: the id is taken and the policy forbids to replace what is there.
             SerializationError, PayloadTooLargeError: the input can't be stored.
             CommitFailedError: the store failed; the outcome is unknown.
@@ -234,43 +235,12 @@ class DurableClient:
         """
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         try:
-            record = await self._final_record(instance_id, seconds)
+            record = await until_ended(self._engine, self._queries, instance_id, seconds)
         except TimeoutError:
             raise TimeoutError(f"instance '{instance_id}' has not ended after {seconds} s; it goes on") from None
         if show_input:
             return await self.get_status(instance_id, show_input=True)
         return _status(record, show_input=False, history=None)
-
-    async def _final_record(self, instance_id: str, seconds: float | None) -> InstanceRecord:
-        if is_entity(instance_id):
-            raise InstanceNotFoundError(f"'{instance_id}' is an entity: it never ends")
-        now = asyncio.get_running_loop().time
-        deadline = None if seconds is None else now() + seconds
-        waiters = self._engine.waiters
-        while True:
-            future = self._engine.await_end(instance_id)
-            try:
-                if not self._engine.is_running(instance_id):
-                    coming = await self._engine.is_coming(instance_id)
-                    record = await self._queries.get(instance_id, with_payloads=True)
-                    if record is None and coming:
-                        if deadline is not None and now() >= deadline:
-                            raise TimeoutError
-                        await asyncio.sleep(_MOMENT)
-                        continue
-                    if record is None:
-                        raise not_found(instance_id)
-                    if record.row.status in TERMINAL_STATUSES:
-                        return record
-                    if self._engine.stopped is not None:
-                        raise self._engine.stopped
-                record = await (future if deadline is None else asyncio.wait_for(future, deadline - now()))
-            finally:
-                waiters.forget(instance_id, future)
-                if future.done() and not future.cancelled():
-                    future.exception()  # seen, even where another error came first
-            if record is not None:
-                return record
 
     async def raise_event(self, instance_id: str, event_name: str, event_data: Any = None) -> None:
         """Sends an external event. An instance that isn't waiting for it yet keeps it.
@@ -526,4 +496,4 @@ def _execution_started(record: InstanceRecord) -> ExecutionStarted | None:
 
 
 def _json(text: str | None) -> Any:
-    return msgspec.json.decode(text) if text is not None else None
+    return readable(text) if text is not None else None

@@ -9,7 +9,7 @@ from perdure.core import features
 from perdure.core.context import function_name
 from perdure.core.events import ExecutionStarted
 from perdure.core.functions import Functions, no_orchestrator
-from perdure.core.ids import check_instance_id
+from perdure.core.ids import check_instance_id, check_name
 from perdure.core.messages import Message, ReusePolicy
 from perdure.core.times import duration_us, to_us
 from perdure.engine.clock import Clock
@@ -42,21 +42,24 @@ class Starts:
         """See ``DurableClient.start_new`` for what it takes and raises."""
         name = function_name(orchestration_function_name)
         function = self.functions.orchestrators.get(name.casefold())
-        if function is None:
+        if function is not None:
+            name = function.name
+        elif self._engine.remote is None:
             raise no_orchestrator(name, self.functions)
         random = os.urandom(32).hex()  # enough for both ids, since each call goes to the system
         if instance_id is None:
             instance_id = random[:32]  # 32 hex digits, as Durable Functions' ids are
         else:
             check_instance_id(instance_id)
+        check_name(name, version)
         if isinstance(start_at, timedelta):
             start_us = self._clock.now_us() + duration_us(start_at)
         else:
             start_us = None if start_at is None else to_us(start_at)
         event = ExecutionStarted(
-            name=function.name,
+            name=name,
             execution_id=random[32:],
-            input=self._engine.converter.encode(client_input, "input of orchestrator", function.name),
+            input=self._engine.converter.encode(client_input, "input of orchestrator", name),
             version=self._default_version if version is None else version,
             tags=tags or {},
             start_at=start_us,

@@ -6,16 +6,25 @@ import socket
 from collections.abc import Collection, Iterable, Sequence
 
 from perdure.core.converter import JsonConverter
-from perdure.core.effects import CancelActivities, DispatchActivity, Effect, EntityOperationLost, InstanceEnded
+from perdure.core.effects import (
+    CancelActivities,
+    DispatchActivity,
+    Effect,
+    EntityOperationLost,
+    InstanceEnded,
+)
 from perdure.core.events import EntityStateSaved, ExecutionStarted, TaskCompleted, TaskFailed
 from perdure.core.functions import Functions
+from perdure.core.hydrated import Hydrated
 from perdure.core.ids import partition_of
 from perdure.core.messages import Message
 from perdure.core.state import InstanceState
+from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.engine.activities import ActivityExecutor, ActivityOutcome, Settlement
 from perdure.engine.clock import Clock, HubClock
 from perdure.engine.committer import Batch, Committer
-from perdure.engine.envelopes import Envelope, Origin
+from perdure.engine.dispatching import Dispatching
+from perdure.engine.envelopes import Envelope, Origin, WorkerAnswer
 from perdure.engine.errors import CommitFailedError, EngineStoppedError, NotShareableError
 from perdure.engine.hooks import EngineHooks
 from perdure.engine.inbox import Inbox
@@ -25,14 +34,18 @@ from perdure.engine.open_work import OpenWork
 from perdure.engine.ownership import Ownership
 from perdure.engine.partition_loop import PartitionLoop
 from perdure.engine.recovery import activity_key
+from perdure.engine.remote.remote import RemoteWork
 from perdure.engine.settings import EngineSettings
 from perdure.engine.shared_activities import SharedActivities
 from perdure.engine.timers import Timers
 from perdure.engine.user_transactions import UserTransactions
 from perdure.engine.waiters import Waiters
 from perdure.engine.watchdog import Watchdog
-from perdure.store.contract import Beat, Fence, HubInfo, HubStore, InstanceRecord, OfferedActivity
+from perdure.store.contract import Beat, HubInfo, HubStore, InstanceRecord
 from perdure.store.errors import LeaseLostError, StoreUnavailableError, TransactionsUnsupportedError
+
+_BEGIN_LOOK_AGAIN = 0.5
+"""Seconds after which whoever waits for a begin looks into a shared store."""
 
 
 class Engine:
@@ -60,6 +73,8 @@ class Engine:
         self._relief = asyncio.Event()
         self._next_eviction: asyncio.TimerHandle | None = None
         self.waiters = Waiters()
+        self.remote = self._make_remote()
+        """What workers do for this hub, where the settings leave anything to them."""
         self._watchdog = Watchdog(settings.blocked_after.total_seconds(), hooks.blocked)
         self._user_transactions = self._make_user_transactions()
         self._activities = ActivityExecutor(
@@ -148,13 +163,30 @@ class Engine:
             return None
         return UserTransactions(
             self._store.transactions,
-            partition=lambda instance_id: partition_of(instance_id, self._partition_count),
-            fence=self._fence,
+            partition=self._partition,
+            fence=lambda work: self._dispatching.fence(work),
             done=self._on_settled,
             want=self._on_written,
             failed=self._failed,
             shared=self._sharing is not None,
         )
+
+    def _make_remote(self) -> RemoteWork | None:
+        settings = self._settings
+        if settings.remote is None or settings.passive:
+            return None
+        return RemoteWork(
+            settings.remote,
+            self.clock,
+            instance=self._hot,
+            wake=self._on_due,
+            decide=self._on_decided,
+            report=self._on_reported,
+        )
+
+    def _has_idle_hands(self) -> bool:
+        functions = self._functions
+        return self.remote is not None and not (self.remote.workers or functions.orchestrators or functions.entities)
 
     def _make_neighbours(self, store: HubStore) -> Neighbours | None:
         if store.sharing is None or self._hub_clock is None:
@@ -169,6 +201,7 @@ class Engine:
             activities=self._activities,
             owns=lambda instance_id: self._started and self._loop.owns(instance_id),
             closing=lambda: self._closing,
+            idle_hands=self._has_idle_hands,
             messages=self._on_messages,
             leases=lambda: self._ownership.look() if self._started else None,
             missed=self._on_missed,
@@ -192,7 +225,7 @@ class Engine:
             beaten=self._on_beat,
             gain=self._gain,
             let_go=self._let_go,
-            settled=lambda: not self._loop.paused and not self._open_work.searching,
+            settled=lambda: not self._closing and not self._loop.paused and not self._open_work.searching,
             changed=lambda: neighbours.leases_changed() if neighbours is not None else None,
             touch=self._on_touch,
             failed=self._failed,
@@ -204,6 +237,15 @@ class Engine:
             lambda: self._ownership.certain,
             self._released,
             self._failed,
+        )
+        self._dispatching = Dispatching(
+            self._functions,
+            self._activities,
+            self.remote,
+            self._shared,
+            committer=self._committer,
+            ownership=self._ownership,
+            partition=self._partition,
         )
         self._inbox = Inbox(
             self._store,
@@ -223,6 +265,7 @@ class Engine:
             watchdog=self._watchdog,
             partition_count=hub.partition_count,
             held=self._inbox.held,
+            ask=self.remote.ask if self.remote is not None else None,
             store_request=neighbours.request if neighbours is not None else None,
             hydrated=self._on_hydrated,
             ran=self._on_run,
@@ -241,10 +284,14 @@ class Engine:
             self._timers,
             waiting=lambda: self._loop.waiting,
             offered=neighbours.offered if neighbours is not None else None,
-            partition=lambda instance_id: partition_of(instance_id, self._partition_count),
-            dispatch=self._dispatch,
+            partition=self._partition,
+            dispatch=self._dispatching.dispatch,
+            undecided=self._wake_one,
             failed=self._failed,
         )
+
+    def _partition(self, instance_id: str) -> int:
+        return partition_of(instance_id, self._partition_count)
 
     @property
     def _shared(self) -> SharedActivities | None:
@@ -260,7 +307,11 @@ class Engine:
             self._shared.stop()
         if self._user_transactions is not None:
             self._user_transactions.stop()
-        await self._activities.close(self._settings.drain_grace)
+        if self.remote is None:
+            await self._activities.close(self._settings.drain_grace)
+        else:
+            grace = self._settings.drain_grace
+            await asyncio.gather(self._activities.close(grace), self.remote.close(grace.total_seconds()))
         if self._user_transactions is not None:
             await self._user_transactions.told()
         await self._loop.drained()
@@ -282,6 +333,8 @@ class Engine:
     def hurry(self) -> None:
         """Lets ``close`` wait no longer for running activities. Their histories still say that they are to be done."""
         self._activities.hurry()
+        if self.remote is not None:
+            self.remote.hurry()
 
     # --- calls from clients ---------------------------------------------------------------------------------------
 
@@ -351,6 +404,12 @@ class Engine:
             self._neighbours.exchange.await_end(instance_id)
         return self.waiters.wait(instance_id)
 
+    def await_begin(self, instance_id: str) -> "asyncio.Future[InstanceRecord | None]":
+        """See ``Waiters.wait_for_begin``; may be another engine's, which doesn't tell: it wakes now and again then."""
+        if self._neighbours is not None:
+            asyncio.get_running_loop().call_later(_BEGIN_LOOK_AGAIN, self.waiters.begun, instance_id)
+        return self.waiters.wait_for_begin(instance_id)
+
     async def _call(self, envelope: Envelope) -> None:
         while self._stopped is None and self._overloaded:
             self._relief.clear()
@@ -370,24 +429,35 @@ class Engine:
     # --- what the parts report ------------------------------------------------------------------------------------
 
     def _on_outcomes(self, outcomes: list[ActivityOutcome]) -> None:
-        envelopes: list[Envelope] = []
-        for outcome in outcomes:
-            work = outcome.work
-            event = (
-                TaskCompleted(work.task_id, outcome.result)
-                if outcome.failure is None
-                else TaskFailed(work.task_id, outcome.failure)
-            )
-            message = Message(work.instance_id, event, work.execution_id, work.generation)
-            claim = self._shared.finished(work) if self._shared is not None else None
-            envelopes.append(Envelope(work.instance_id, message, Origin.ACTIVITY, claim=claim))
+        envelopes = [self._outcome(outcome) for outcome in outcomes]
         self._open_work.done(activity_key(outcome.work) for outcome in outcomes)
         self._loop.post(envelopes)
 
-    def _fence(self, work: DispatchActivity) -> Fence | None:
-        """What proves that the activity is this engine's. Any thread."""
-        claim = self._shared.claim_of(work) if self._shared is not None else None
-        return claim or self._ownership.leases.get(partition_of(work.instance_id, self._partition_count))
+    def _outcome(self, outcome: ActivityOutcome) -> Envelope:
+        work = outcome.work
+        event = (
+            TaskCompleted(work.task_id, outcome.result) if outcome.failure is None else TaskFailed(work.task_id, outcome.failure)
+        )
+        message = Message(work.instance_id, event, work.execution_id, work.generation)
+        claim = self._shared.finished(work) if self._shared is not None else None
+        return Envelope(work.instance_id, message, Origin.ACTIVITY, claim=claim)
+
+    def _on_reported(self, outcome: ActivityOutcome) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+        self._on_outcomes([outcome])
+
+    async def _on_decided(self, instance_id: str, answer: WorkerAnswer) -> None:
+        """Returns once the answer is applied. The worker had to wait to be asked, so that nothing holds it up here."""
+        if self._stopped is not None:
+            raise self._stopped
+        reply = asyncio.get_running_loop().create_future()
+        self._loop.post((Envelope(instance_id, None, Origin.WORKER, reply, decided=answer),))
+        await reply
+
+    def _hot(self, instance_id: str) -> Hydrated | None:
+        session = self._loop.sessions.get(instance_id)
+        return session.instance if session is not None else None
 
     def _on_settled(self, work: DispatchActivity, settlement: Settlement) -> None:
         if self._shared is not None:
@@ -395,7 +465,7 @@ class Engine:
         if not settlement.refused:
             self._open_work.done((activity_key(work),))
 
-    def _on_due(self, instance_ids: list[str]) -> None:
+    def _on_due(self, instance_ids: Iterable[str]) -> None:
         self._loop.post(Envelope(instance_id, None, Origin.TIMER) for instance_id in instance_ids)
 
     def _on_hydrated(self, instance_id: str, works: list[DispatchActivity]) -> None:
@@ -423,6 +493,8 @@ class Engine:
         sessions = self._loop.sessions
         for session in batch.sessions:
             session.uncommitted -= 1
+            if self.waiters.for_begin and session.instance.status != OrchestrationRuntimeStatus.Pending:
+                self.waiters.begun(session.instance.instance_id)
             if session.instance.ended and not session.uncommitted:
                 instance_id = session.instance.instance_id
                 if sessions.get(instance_id) is session:
@@ -463,42 +535,19 @@ class Engine:
         match effect:
             case DispatchActivity():
                 if not self._closing and not self._settings.passive:
-                    self._dispatch(effect)
+                    self._dispatching.dispatch(effect)
             case CancelActivities():
-                self._activities.cancel_instance(effect.instance_id)
-                if self._shared is not None:
-                    self._withdraw(effect.instance_id)
+                self._dispatching.cancel(effect.instance_id)
             case InstanceEnded():
                 self._hooks.instance_ended(effect.instance_id, effect.name, effect.status, effect.error)
-                self.waiters.ended(effect.instance_id, batch.ended[effect.instance_id])
+                record = batch.ended[effect.instance_id]
+                self.waiters.ended(effect.instance_id, record)
+                if self.remote is not None:
+                    self.remote.ended(effect.instance_id, record.row.execution_id)
                 if self._neighbours is not None:
                     self._neighbours.exchange.ended(effect.instance_id)
             case EntityOperationLost():
                 self._hooks.entity_operation_lost(effect.instance_id, effect.operation, effect.error, effect.traceback)
-
-    def _dispatch(self, work: DispatchActivity) -> None:
-        """Runs the activity here, or offers it to all engines."""
-        if self._shared is None or self._shared.keeps(work):
-            self._activities.dispatch(work)
-        else:
-            self._offer([self._shared.offer(work)])
-            self._committer.flush()
-
-    def _offer(self, activities: Iterable[OfferedActivity]) -> None:
-        # With the lease of its partition, so that nothing is offered that the next owner has dispatched already.
-        batch = self._committer.batch
-        for activity in activities:
-            if activity.partition in self._ownership.leases:
-                batch.offered.append(activity)
-                batch.partitions.add(activity.partition)
-
-    def _withdraw(self, instance_id: str) -> None:
-        batch = self._committer.batch
-        batch.offered = [activity for activity in batch.offered if activity.instance_id != instance_id]
-        partition = partition_of(instance_id, self._partition_count)
-        if partition in self._ownership.leases:  # where it isn't, what is on offer is the next owner's
-            batch.withdrawn.append(instance_id)
-            batch.partitions.add(partition)
 
     # --- other engines of the hub -----------------------------------------------------------------------------------
 
@@ -538,9 +587,14 @@ class Engine:
         """These partitions are about to go to another engine: nothing of them may be left here."""
         self._loop.own([partition for partition in self._ownership.leases if partition not in partitions])
         await self._loop.let_go()
+        self._forget_foreign_work()
         if self._neighbours is not None:
-            self._offer(self._neighbours.hand_over())
+            self._dispatching.offer(self._neighbours.hand_over())
         await self._committer.written()
+
+    def _forget_foreign_work(self) -> None:
+        if self.remote is not None:
+            self.remote.forget(lambda instance_id: not self._loop.owns(instance_id))
 
     # --- failure and recovery -------------------------------------------------------------------------------------
 
@@ -561,22 +615,23 @@ class Engine:
             return
         self._open_work.stop()
         queued = self._loop.take_all()
-        shared = self._shared
-        if shared is not None:
-            shared.forget_unstored()
-        self._activities.void(lambda work: shared is None or shared.claim_of(work) is None)
+        self._dispatching.void()
+        if self.remote is not None:
+            self.remote.reset()
         self._ownership.drop()
         outcomes = (outcome for batch in lost for outcome in batch.outcomes)
         # Where a lease was lost, surely nothing was written, so that the calls can go to the next owner.
         waiting = [*outcomes, *(callers if asked_again else ()), *queued]
         kept = [envelope for envelope in waiting if envelope.origin in (Origin.CLIENT, Origin.ACTIVITY)]
+        decided = [envelope for envelope in waiting if envelope.origin is Origin.WORKER]
         if not isinstance(error, self._recoverable):
             stopped = EngineStoppedError(f"the hub has stopped: {error}")
             stopped.__cause__ = error
-            _tell(kept, stopped)
+            _tell([*kept, *decided], stopped)
             self._shut(stopped)
             self._hooks.stopped(error)
             return
+        _tell(decided, _ask_again(error))  # what a worker was asked may not have become durable
         self._loop.post(kept)  # it is paused: they wait there, also if this recovery is overtaken by another failure
         self._open_work.run(self._recover(error))
 
@@ -609,7 +664,11 @@ class Engine:
         partitions = self._ownership.leases
         envelopes = [] if self._settings.passive else await self._open_work.read(partitions, partitions)
         self._loop.own(partitions)
+        self._forget_foreign_work()
         self._loop.take_up(envelopes)
+
+    def _wake_one(self, instance_id: str) -> None:
+        self._on_due((instance_id,))
 
     def _go_on(self) -> None:
         self._loop.resume()
@@ -620,6 +679,8 @@ class Engine:
         self._stopped = error
         self._open_work.stop()
         _tell(self._loop.take_all(), error)
+        if self.remote is not None:
+            self.remote.stop()
         self.waiters.fail(error)
         if self._neighbours is not None:
             self._neighbours.exchange.requests.fail(error)
@@ -627,6 +688,10 @@ class Engine:
         if self._next_eviction is not None:
             self._next_eviction.cancel()
             self._next_eviction = None
+
+
+def _ask_again(error: BaseException) -> CommitFailedError:
+    return CommitFailedError(f"the store failed before this answer was written, so that the work is offered again: {error}")
 
 
 def _tell(callers: Iterable[Envelope], error: Exception) -> None:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from perdure.core.answers import EntityAnswer, OrchestratorAnswer, Ticket
 from perdure.core.messages import Message
 from perdure.store.contract import Claim
 
@@ -34,8 +35,21 @@ class Origin(Enum):
     """The outcome of work that was done: it is delivered again after recovery."""
     INSTANCE = "instance"
     """Another instance's turn: it is derived again, or read again from the store."""
+    WORKER = "worker"
+    """A worker's answer: void, and asked for again, since what it was asked may not have become durable."""
     TIMER = "timer"
     """A wake-up: the timer index finds it again."""
+
+
+class WorkerAnswer(msgspec.Struct, frozen=True, eq=False):
+    """What a worker has decided for an instance, and what it had been asked."""
+
+    ticket: Ticket
+    at: int
+    """The time that the code saw (microseconds)."""
+    offered: int
+    """How many events or operations it got."""
+    answer: OrchestratorAnswer | EntityAnswer
 
 
 class Envelope(msgspec.Struct, eq=False):
@@ -55,6 +69,8 @@ class Envelope(msgspec.Struct, eq=False):
     """Not a message: delete the instance."""
     claim: Claim | None = None
     """Of an activity that came from the shared queue: its outcome ends the offer."""
+    decided: WorkerAnswer | None = None
+    """Not a message: a worker's answer."""
 
     def answer(self, error: Exception | None) -> None:
         """Tells the caller, if there is one and it still waits."""

@@ -51,6 +51,12 @@ class NotShareableError(PerdureError):
     code = "PD1308"
 
 
+class NoRemoteWorkError(PerdureError):
+    """The hub doesn't leave functions to workers in other processes."""
+
+    code = "PD1309"
+
+
 def not_found(instance_id: str) -> InstanceNotFoundError:
     """The answer to what is for nobody."""
     return InstanceNotFoundError(f"there is no instance '{instance_id}'")

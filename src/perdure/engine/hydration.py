@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -35,7 +35,7 @@ class Hydrator:
     def __init__(
         self,
         store: HubStore,
-        make: Callable[[str, int], Hydrated],
+        make: Callable[[str, int, str, Iterable[bytes]], Hydrated],
         hooks: EngineHooks,
         watchdog: Watchdog,
         *,
@@ -99,7 +99,8 @@ class Hydrator:
         row = stored.row
         if row.status in TERMINAL_STATUSES:
             return Ended(row)
-        session = Session(self._make(instance_id, row.created_at), row.partition, row.wake_at)
+        past = (segment.events for segment in stored.segments)
+        session = Session(self._make(instance_id, row.created_at, row.name, past), row.partition, row.wake_at)
         self.replay(session, stored.segments, row.custom_status)
         if not session.instance.registered:
             self._hooks.orchestrator_missing(instance_id, row.name)

@@ -11,10 +11,11 @@ from itertools import count
 
 import msgspec
 
+from perdure.core.answer_checks import InvalidAnswerError, StaleAnswerError
 from perdure.core.converter import JsonConverter
-from perdure.core.effects import DispatchActivity
+from perdure.core.effects import Asked, DispatchActivity
 from perdure.core.entity import Entity
-from perdure.core.entity_id import is_entity
+from perdure.core.entity_id import entity_name, is_entity
 from perdure.core.errors import PerdureError
 from perdure.core.events import (
     EntityLockGranted,
@@ -30,18 +31,18 @@ from perdure.core.ids import partition_of
 from perdure.core.messages import Message, ReusePolicy
 from perdure.core.orchestration import Orchestration
 from perdure.core.outbound import releases
+from perdure.core.remote import decide
+from perdure.core.remote_entity import RemoteEntity
+from perdure.core.remote_orchestration import RemoteOrchestration, decided_elsewhere
 from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.core.turn import Disposition, Turn
 from perdure.engine.clock import Clock
 from perdure.engine.committer import Committer
-from perdure.engine.envelopes import Envelope, Origin
+from perdure.engine.envelopes import Envelope, Origin, WorkerAnswer
 from perdure.engine.errors import InstanceAlreadyExistsError, InstanceRunningError, finished, not_found
 from perdure.engine.sessions import Session, Sessions
 from perdure.engine.watchdog import Watchdog
 from perdure.store.contract import InstanceRecord, InstanceRow, Segment, TurnRecord
-
-_REPLACING = frozenset({ReusePolicy.ONLY_IF_TERMINAL, ReusePolicy.REPLACE})
-"""Policies that let a start take the place of an instance that has ended."""
 
 
 class InstanceTurns:
@@ -58,6 +59,7 @@ class InstanceTurns:
         watchdog: Watchdog,
         partition_count: int,
         passive: bool,
+        ask: Callable[[Asked], None] | None,
         hydrated: Callable[[str, list[DispatchActivity]], None],
         consume: Callable[[Envelope], None],
         wait_for_commit: Callable[[str, Iterable[Envelope]], None],
@@ -71,6 +73,8 @@ class InstanceTurns:
         self._watchdog = watchdog
         self._partition_count = partition_count
         self._passive = passive
+        self._remote = ask is not None
+        self._ask = ask or _nobody
         self._hydrated = hydrated
         self._consume = consume
         self._wait_for_commit = wait_for_commit
@@ -82,6 +86,12 @@ class InstanceTurns:
         """Envelopes for a hydrated instance: one turn, but for starts and purges, which concern the instance as a whole."""
         taken: list[Envelope] = []
         for position, envelope in enumerate(envelopes):
+            if envelope.decided is not None:
+                if taken:
+                    self.turn(instance_id, session, taken, local, now_us)
+                    taken = []
+                self._decide(instance_id, session, envelope, envelope.decided, local, now_us)
+                continue
             kind = envelope.message.event.__class__ if envelope.message is not None else None
             is_start = kind is ExecutionStarted
             if not envelope.purge and not is_start and kind is not ExecutionRewound:
@@ -91,12 +101,17 @@ class InstanceTurns:
                 self.turn(instance_id, session, taken, local, now_us)
             rest = envelopes[position:]
             orchestration = session.instance
-            if not orchestration.ended and is_start and _reuse(envelope) is ReusePolicy.REPLACE:
+            message = envelope.message
+            replaces = is_start and message is not None and message.replaces(orchestration.status)
+            if replaces and not orchestration.ended:
+                # Decided by the status that it has now; the one that it is about to get may not be among the replaceable.
+                assert message is not None
+                envelope.message = msgspec.structs.replace(message, reuse=ReusePolicy.REPLACE, replaceable=None)
                 terminate = Message(instance_id, ExecutionTerminated("replaced by a new instance of the same id"))
                 self.turn(instance_id, session, [Envelope(instance_id, terminate, Origin.TIMER)], local, now_us)
             if kind is ExecutionRewound and orchestration.ended:
                 self._wait_for_commit(instance_id, rest)
-            elif orchestration.ended and (envelope.purge or _reuse(envelope) in _REPLACING):
+            elif orchestration.ended and (envelope.purge or replaces):
                 row = self._row(session)
                 self._sessions.drop(instance_id)
                 self.without_session(instance_id, row, rest, local, now_us)
@@ -131,10 +146,12 @@ class InstanceTurns:
                 # Until then a load would still find the instance.
                 self._wait_for_commit(instance_id, envelopes[position + 1 :])
                 return
+            if envelope.decided is not None:
+                envelope.answer(StaleAnswerError(f"instance '{instance_id}' has ended; nobody wants the answer."))
             if message is None:
                 continue
             if isinstance(message.event, ExecutionStarted):
-                if row is None or message.reuse in _REPLACING:
+                if row is None or message.replaces(row.status):
                     self._start(instance_id, row, envelopes[position:], local, now_us)
                     return
                 self._refuse(envelope, row.status, local)
@@ -157,7 +174,11 @@ class InstanceTurns:
             # Generations count on, so that late completions for the instance of before can't be mistaken for the new one's.
             started = msgspec.structs.replace(message.event, generation=old.generation + 1)
             envelope.message = msgspec.structs.replace(message, event=started)
-        session = Session(self.orchestration(instance_id, now_us), partition_of(instance_id, self._partition_count))
+        assert message is not None
+        assert isinstance(message.event, ExecutionStarted)
+        session = Session(
+            self.orchestration(instance_id, now_us, message.event.name), partition_of(instance_id, self._partition_count)
+        )
         self._sessions.add(instance_id, session)
         self._hydrated(instance_id, [])
         self.turn(instance_id, session, [envelope], local, now_us, reset=old is not None)
@@ -219,14 +240,49 @@ class InstanceTurns:
             batch.effects.append(turn.effects)
             self._sessions.used(instance_id, session, now_us)
         self._arm(instance_id, session, turn, now_us)
+        if turn.asked is not None:
+            self._ask(turn.asked)
+        self._send(instance, turn, local, now_us, again=new_row)
+        self._answer(instance_id, instance, turn, envelopes, local)
+
+    def _decide(
+        self,
+        instance_id: str,
+        session: Session,
+        envelope: Envelope,
+        decided: WorkerAnswer,
+        local: list[Envelope],
+        now_us: int,
+    ) -> None:
+        """A worker's answer is applied by a turn of its own, or refused and without effect; it learns that at once."""
+        instance = session.instance
+        batch = self._committer.batch
+        batch.partitions.add(session.partition)
+        try:
+            turn = decide(instance, decided.ticket, decided.at, decided.offered, decided.answer, now_us)
+        except (StaleAnswerError, InvalidAnswerError) as error:
+            envelope.answer(error)
+            return
+        envelope.answer(None)  # taken; if it doesn't become durable, it is asked for again
+        self._stage(instance_id, session, turn, reset=False, new_row=False)
+        self._sessions.used(instance_id, session, now_us)
+        self._arm(instance_id, session, turn, now_us)
+        if turn.asked is not None:
+            self._ask(turn.asked)
+        self._send(instance, turn, local, now_us)
+
+    def _send(self, instance: Hydrated, turn: Turn, local: list[Envelope], now_us: int, *, again: bool = False) -> None:
         if turn.messages:
             prefix = instance.message_prefix(turn)
-            if new_row:  # the turn that failed had the same number, and its messages may still be on their way
+            if again:  # the turn that failed had the same number, and its messages may still be on their way
                 prefix = f"{prefix}/again-{now_us}"
             for number, message in enumerate(turn.messages):
                 # Recovery reads messages in the order of their ids, which must be the order in which they were sent.
                 message_id = f"{prefix}/{number:06d}"
                 local.append(Envelope(message.instance_id, message, Origin.INSTANCE, message_id=message_id))
+
+    def _answer(self, instance_id: str, instance: Hydrated, turn: Turn, envelopes: list[Envelope], local: list[Envelope]) -> None:
+        batch = self._committer.batch
         dispositions = iter(turn.dispositions)
         for envelope in envelopes:
             if envelope.message is None:
@@ -301,16 +357,25 @@ class InstanceTurns:
             first_seq=instance.first_seq,
         )
 
-    def make(self, instance_id: str, created_at: int) -> Hydrated:
-        """An instance of the kind that the id names, with no past yet."""
+    def make(self, instance_id: str, created_at: int, name: str = "", past: Iterable[bytes] = ()) -> Hydrated:
+        """An object for an instance that has still to be taken through its ``past``. ``name`` is that of its orchestrator."""
         if not is_entity(instance_id):
-            return self.orchestration(instance_id, created_at)
+            return self.orchestration(instance_id, created_at, name, past)
         self._hydrated_us = max(self._hydrated_us, self._clock.now_us())  # in order, even if somebody sets the clock back
         sender = f"{self._hydrated_us:016x}{next(self._hydrations):08x}{os.urandom(4).hex()}"
-        return Entity(instance_id, self._functions, self._converter, created_at, sender, _describe)
+        here = not self._remote or entity_name(instance_id).casefold() in self._functions.entities
+        make = Entity if here else RemoteEntity
+        return make(instance_id, self._functions, self._converter, created_at, sender, _describe, elsewhere=self._remote)
 
-    def orchestration(self, instance_id: str, created_at: int) -> Orchestration:
-        """An orchestration with no past yet."""
+    def orchestration(
+        self, instance_id: str, created_at: int, name: str, past: Iterable[bytes] = ()
+    ) -> Orchestration | RemoteOrchestration:
+        """The same for an orchestration. Where its code has decided so far, it goes on deciding, whatever is registered here."""
+        elsewhere = decided_elsewhere(past)
+        if elsewhere is None:
+            elsewhere = self._remote and name.casefold() not in self._functions.orchestrators
+        if elsewhere:
+            return RemoteOrchestration(instance_id, self._converter, created_at, registered=self._remote)
         return Orchestration(instance_id, self._functions, self._converter, created_at, _describe)
 
 
@@ -318,8 +383,8 @@ _describe = partial(failure_from_exception, source_line=linecache.getline)
 """Failures with the user's source lines; reading files is the engine's business, not the core's."""
 
 
-def _reuse(envelope: Envelope) -> ReusePolicy | None:
-    return envelope.message.reuse if envelope.message is not None else None
+def _nobody(asked: Asked) -> None:
+    """There are no workers: instances whose code was in one wait until there are some again."""
 
 
 def _goes_back(envelope: Envelope, row: InstanceRow) -> bool:

@@ -35,12 +35,16 @@ class Neighbours:
         activities: ActivityExecutor,
         owns: Callable[[str], bool],
         closing: Callable[[], bool],
+        idle_hands: Callable[[], bool],
         messages: Callable[[Iterable[int]], None],
         leases: Callable[[], None],
         missed: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """``messages`` and ``leases``: another engine says that there is something new; ``missed``: some news got lost."""
+        """``messages`` and ``leases``: another engine says that there is something new; ``missed``: some news got lost.
+
+        ``idle_hands``: whether all code is in workers, and none is connected to this engine.
+        """
         self._sharing = sharing
         self._owner = owner
         self._settings = settings
@@ -48,6 +52,8 @@ class Neighbours:
         self._activities = activities
         self._owns = owns
         self._closing = closing
+        self._idle_hands = idle_hands
+        self._others_own = False
         self._messages = messages
         self._missed = missed
         self._failed = failed
@@ -86,9 +92,11 @@ class Neighbours:
     def member(self) -> Member:
         """This engine, as the others shall see it."""
         open_for_more = not self._closing()
+        # Its instances would wait for workers that are connected elsewhere.
+        steps_back = self._others_own and self._idle_hands()
         return Member(
             owner=self._owner,
-            owns_partitions=self._settings.seeks_partitions and open_for_more,
+            owns_partitions=self._settings.seeks_partitions and open_for_more and not steps_back,
             runs_activities=self._settings.runs_activities and open_for_more,
             running=self._activities.running + self._activities.backlog,
             capacity=self._activities.capacity if self._settings.runs_activities else 0,
@@ -97,6 +105,7 @@ class Neighbours:
     def beaten(self, beat: Beat, *, started: bool) -> None:
         """Takes in what a beat has told."""
         self._clock.adjust(beat.now)
+        self._others_own = any(member.owns_partitions for member in beat.members if member.owner != self._owner)
         if self.shared is not None:
             self.shared.beaten(beat)
         if started:

@@ -26,6 +26,7 @@ class OpenWork:
         offered: Callable[[Collection[int]], Awaitable[Collection[str]]] | None,
         partition: Callable[[str], int],
         dispatch: Callable[[DispatchActivity], None],
+        undecided: Callable[[str], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         """``waiting``: what is queued up already; ``offered``: ids of activities on the shared queue, if there is one.
@@ -39,6 +40,7 @@ class OpenWork:
         self._offered = offered
         self._partition = partition
         self._dispatch = dispatch
+        self._undecided = undecided
         self._failed = failed
         self._recovery: Recovery | None = None
         self._task: asyncio.Task[None] | None = None
@@ -57,7 +59,7 @@ class OpenWork:
         # Last, since others may fail, and then nobody would get the messages. What has been done elsewhere is among them.
         envelopes = await self._inbox.everything(owned)
         held = set(outcome_keys(chain(self._waiting(), envelopes)))
-        self._recovery = Recovery(self._store, list(partitions), self._dispatch, held, elsewhere)
+        self._recovery = Recovery(self._store, list(partitions), self._dispatch, held, elsewhere, self._undecided)
         return envelopes
 
     @property

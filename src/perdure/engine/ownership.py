@@ -38,7 +38,7 @@ class Ownership:
         touch: Callable[[StoreUnavailableError | None], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """``duration``: of the leases, in seconds. ``passive``: takes what is free at first, and nothing later.
+        """``duration``: of the leases, in seconds. ``passive``: takes what is free at first; later it neither takes nor gives.
 
         ``beaten`` gets every beat; ``gain`` is awaited when partitions have come, ``let_go`` before they go, and neither happens
         unless ``settled`` says so; ``changed`` is called when others may want to look. ``member`` describes the engine to the
@@ -197,7 +197,7 @@ class Ownership:
     def _move(self, beat: Beat) -> Move:
         members = [member.owner for member in beat.members if member.owns_partitions]
         if self._owner not in members:
-            return Move()
+            return Move(give=list(self.leases)) if members and not self._passive else Move()
         # What the store says is this engine's although it isn't was released in vain: only this engine can take it.
         owners = [
             "" if owner == self._owner and partition not in self.leases else owner for partition, owner in enumerate(beat.owners)

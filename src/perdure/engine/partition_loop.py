@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from itertools import chain
 
+from perdure.core.answer_checks import StaleAnswerError
 from perdure.core.converter import JsonConverter
-from perdure.core.effects import DispatchActivity
+from perdure.core.effects import Asked, DispatchActivity
 from perdure.core.functions import Functions
 from perdure.core.ids import partition_of
 from perdure.core.times import duration_us
@@ -50,6 +51,7 @@ class PartitionLoop:
         watchdog: Watchdog,
         partition_count: int,
         held: set[str],
+        ask: Callable[[Asked], None] | None,
         store_request: Callable[[Envelope, int], StoredMessage] | None,
         hydrated: Callable[[str, list[DispatchActivity]], None],
         ran: Callable[[], None],
@@ -57,7 +59,7 @@ class PartitionLoop:
     ) -> None:
         """``held`` gets the ids of messages that are stored and in memory; ``store_request`` makes a caller's request storable.
 
-        It is needed where other engines may own partitions.
+        It is needed where other engines may own partitions. ``ask`` passes on what instances want of workers, if there are any.
         """
         self._committer = committer
         self._held = held
@@ -77,6 +79,8 @@ class PartitionLoop:
         self._queue: deque[Envelope] = deque()
         self._postponed: deque[Envelope] = deque()
         """Messages that found no turn in their own batch. They come first: later ones of their senders must not overtake them."""
+        self._handling: Iterable[list[Envelope]] = ()
+        """What the turns that are running now have been given."""
         self._loading: dict[str, list[Envelope]] = {}
         self._ready: list[tuple[str, Found]] = []
         self._turns = InstanceTurns(
@@ -88,6 +92,7 @@ class PartitionLoop:
             watchdog=watchdog,
             partition_count=partition_count,
             passive=settings.passive,
+            ask=ask,
             hydrated=hydrated,
             consume=self._consume,
             wait_for_commit=self._wait_for_commit,
@@ -193,6 +198,9 @@ class PartitionLoop:
             return True
         if envelope.origin is Origin.TIMER:
             return True  # the timer index of the owner has it
+        if envelope.origin is Origin.WORKER:
+            envelope.answer(StaleAnswerError(f"instance '{envelope.instance_id}' is another process's now, which asks again."))
+            return True
         batch = self._committer.batch
         batch.foreign.add(partition)
         message = envelope.message
@@ -260,6 +268,8 @@ class PartitionLoop:
         try:
             self._run_rounds()
         except Exception as error:  # noqa: BLE001 - user code can't raise here: this is a bug of the engine's, and stops it
+            self._queue.extend(chain.from_iterable(self._handling))  # or those of them who wait would never hear of it
+            self._handling = ()
             self._failed(error)
             return
         self._committer.flush()
@@ -277,10 +287,12 @@ class PartitionLoop:
             local = []  # all of it has its place now, be it with another engine
             if not groups:
                 break
+            self._handling = groups.values()
             for instance_id, envelopes in groups.items():
                 self._handle(instance_id, envelopes, local, now_us)
             if len(self._committer.batch.records) >= self._max_batch_turns:
                 break
+        self._handling = ()
         # What found no turn in this batch becomes durable with it and is handled in a later one.
         self._postpone(local)
 
@@ -360,6 +372,7 @@ class PartitionLoop:
     def _admit(self, loaded: tuple[str, Found], local: list[Envelope], now_us: int) -> None:
         instance_id, found = loaded
         envelopes = self._loading.pop(instance_id)
+        self._handling = (envelopes,)
         if not self.owns(instance_id):
             if isinstance(found, Session):
                 found.close()

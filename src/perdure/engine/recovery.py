@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from perdure.core.effects import DispatchActivity
+from perdure.core.entity_id import is_entity
 from perdure.core.events import TaskCompleted, TaskFailed
 from perdure.core.messages import Message
 from perdure.core.outbound import open_activities
@@ -54,8 +55,11 @@ class Recovery:
         partitions: Sequence[int],
         dispatch: Callable[[DispatchActivity], None],
         held: set[ActivityKey],
-        elsewhere: Collection[str] = (),
+        elsewhere: Collection[str],
+        undecided: Callable[[str], None],
     ) -> None:
+        """``undecided`` is told the instances that wait for a decision: of a worker, or of code that is here by now."""
+        self._undecided = undecided
         self._store = store
         self.partitions = partitions
         """Those whose instances it is for."""
@@ -77,7 +81,16 @@ class Recovery:
         after = ""
         while page := await self._store.with_pending(self.partitions, after, _PAGE):
             after = page[-1]
+            for instance_id in page:
+                if instance_id in self._seen:
+                    # What hydrated it may have been refused, without a turn that asks for a decision.
+                    self._undecided(instance_id)
             stored = await self._store.load([instance_id for instance_id in page if instance_id not in self._seen])
             for instance_id, instance in stored.items():
+                if is_entity(instance_id):
+                    self._undecided(instance_id)
+                    continue
                 state = fold_segments(segment.events for segment in instance.segments)
                 self.hydrated(instance_id, open_activities(instance_id, state))
+                if state.undecided or state.idle:
+                    self._undecided(instance_id)

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from perdure.core.codec import decode_segment
+from perdure.core.codec import decode_segment, encode_segment
 from perdure.core.effects import DispatchActivity, Effect, Sealed
-from perdure.core.events import ExecutionRewound
+from perdure.core.events import AnyEvent, ExecutionRewound
 from perdure.core.messages import Message
+from perdure.core.remote_orchestration import decided_elsewhere
+from perdure.core.remote_rewind import rewind_remote
 from perdure.core.rewind import Rewound, report_of_end, rewind
 from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.engine.committer import Committer
@@ -53,7 +55,8 @@ class Rewinding:
         assert isinstance(asked, ExecutionRewound)
         turns = [decode_segment(segment.events) for segment in segments]
         failed = row.status == OrchestrationRuntimeStatus.Failed
-        plan = rewind(instance_id, turns, asked) if failed else None
+        elsewhere = decided_elsewhere(segment.events for segment in segments)
+        plan = (rewind_remote if elsewhere else rewind)(instance_id, turns, asked) if failed else None
         if plan is not None:
             self._rewind(instance_id, row, segments, plan, envelope, local, now_us)
             session = self._sessions.get(instance_id)
@@ -83,8 +86,9 @@ class Rewinding:
         local: list[Envelope],
         now_us: int,
     ) -> None:
-        session = Session(self._turns.orchestration(instance_id, row.created_at), row.partition)
-        kept = segments[: plan.kept_turns]
+        past = (segment.events for segment in segments)
+        session = Session(self._turns.orchestration(instance_id, row.created_at, row.name, past), row.partition)
+        kept = segments[: plan.kept_turns] if plan.rewritten is None else _rewritten(segments[0], plan.rewritten)
         self._hydrator.replay(session, kept, row.custom_status)
         self._sessions.add(instance_id, session)
         self._hydrated(instance_id, [])
@@ -102,3 +106,7 @@ class Rewinding:
         for number, message in enumerate(plan.messages):
             message_id = f"{row.execution_id}/rewind/{now_us}/{number:06d}"
             local.append(Envelope(message.instance_id, message, Origin.INSTANCE, message_id=message_id))
+
+
+def _rewritten(first: Segment, turns: Sequence[Sequence[AnyEvent]]) -> Sequence[Segment]:
+    return [Segment(first.seq + number, first.at, encode_segment(turn)) for number, turn in enumerate(turns)]

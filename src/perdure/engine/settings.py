@@ -10,6 +10,24 @@ all activities go to workers; or only what clients ask for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteSettings:
+    """Bounds of work for code in other processes."""
+
+    max_orchestrators_per_worker: int = 200
+    """Decisions that a worker may have at a time, where it doesn't say itself."""
+    max_activities_per_worker: int = 200
+    """Activities, likewise."""
+    max_entities_per_worker: int = 200
+    """Entities, likewise."""
+    decision_lease: timedelta = timedelta(minutes=2)
+    """How long an orchestrator or entity may take for one answer before others get the item too. Doubles with each of them."""
+    activity_lease: timedelta = timedelta(hours=24)
+    """The same for an activity."""
+    max_rest: timedelta = timedelta(seconds=30)
+    """Longest pause before an item that a worker has given back is offered again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
     """All bounds have defaults that suit one process on an ordinary machine."""
 
@@ -41,6 +59,8 @@ class EngineSettings:
     """Anything but ``all`` needs a store that engines can share."""
     lease_duration: timedelta = timedelta(seconds=10)
     """How long an engine of a shared hub may be silent before others take over what it owns and runs."""
+    remote: RemoteSettings | None = None
+    """Leaves functions that aren't registered to workers that connect. Without it, nobody has them."""
     passive: bool = False
     """Only record what clients send. Code, activities, timers and stored messages are left to a later engine."""
     max_retry_delay: timedelta = timedelta(seconds=5)

@@ -16,6 +16,7 @@ class StoredBody(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     execution_id: str | None = None
     generation: int = 0
     reuse: ReusePolicy = ReusePolicy.ONLY_IF_TERMINAL
+    replaceable: tuple[str, ...] | None = None
     wants_answer: bool = False
     """Whether the engine that stored it waits to hear what became of it."""
     purge: bool = False
@@ -25,7 +26,7 @@ class StoredBody(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         """The message, if it is one."""
         if self.event is None:
             return None
-        return Message(self.instance_id, self.event, self.execution_id, self.generation, self.reuse)
+        return Message(self.instance_id, self.event, self.execution_id, self.generation, self.reuse, self.replaceable)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -38,7 +39,15 @@ def encode_request(envelope: Envelope) -> bytes:
     if message is None:
         return _encode(StoredBody(envelope.instance_id, wants_answer=answer, purge=envelope.purge))
     return _encode(
-        StoredBody(message.instance_id, message.event, message.execution_id, message.generation, message.reuse, answer)
+        StoredBody(
+            message.instance_id,
+            message.event,
+            message.execution_id,
+            message.generation,
+            message.reuse,
+            message.replaceable,
+            answer,
+        )
     )
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from perdure.core.codec import decode_segment
 from perdure.core.effects import CommitReceipt
+from perdure.core.entity_saved import fold_entity
+from perdure.core.entity_waiting import waits_for_code
 from perdure.core.events import EntityStateSaved
 from perdure.core.state import InstanceState, fold_segments
 from perdure.store.contract import (
@@ -101,7 +102,7 @@ class ReplayChecker:
         started = state.started
         implied = {
             "status": str(state.status),
-            "pending": 0 if state.completed is not None else state.pending,
+            "pending": state.outstanding,
             "wake_at": state.wake_at,
             "generation": started.generation if started is not None else None,
             "execution_id": started.execution_id if started is not None else None,
@@ -115,13 +116,14 @@ class ReplayChecker:
     async def _check_entity(self, instance_id: str, live: EntityStateSaved) -> None:
         """An entity is one value, and one without content isn't there at all."""
         record = await self._inner.get(instance_id)
-        stored = [event for segment in await self._inner.history(instance_id) for event in decode_segment(segment.events)]
-        if stored != ([live] if live != EntityStateSaved() else []):
+        segments = [segment.events for segment in await self._inner.history(instance_id)]
+        stored = fold_entity(instance_id, segments)
+        if stored != live:
             raise ReplayMismatchError(f"entity '{instance_id}': memory says {live}, the store {stored}")
-        if (record is not None) is not bool(stored):
+        if not (record is not None) == bool(segments) == (live != EntityStateSaved()):
             raise ReplayMismatchError(f"entity '{instance_id}': its row and its state don't come and go together")
         due = [signal.scheduled_time for signal in live.scheduled if signal.scheduled_time is not None]
-        if record is not None and (live.lock is not None or not live.waiting) and record.row.wake_at != min(due, default=None):
+        if record is not None and not waits_for_code(live.lock, live.waiting) and record.row.wake_at != min(due, default=None):
             raise ReplayMismatchError(f"entity '{instance_id}': the row says {record.row.wake_at}, its signals {due}")
 
     async def open(self) -> HubInfo:

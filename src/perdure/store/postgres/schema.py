@@ -12,7 +12,7 @@ from perdure.store.postgres.session import Connection, Session
 from perdure.store.postgres.target import Target
 
 _OLDEST_SERVER = 130000
-_LOCK_SPACE = crc32(b"perdure migrations") - (1 << 31)
+LOCK_SPACE = crc32(b"perdure migrations") - (1 << 31)
 """First half of the advisory lock's key; a hash of the schema's name is the second."""
 
 _TABLES = """
@@ -32,10 +32,10 @@ async def migrate(session: Session, target: Target, partition_count: int | None)
         SchemaTooNewError: a newer Perdure made it into something that this one can't work with.
         StoreError: the server, the database or the schema isn't one for a hub, or the role may not make one.
     """
-    migrations = _migrations()
-    version = await session.use(lambda connection: _current_version(connection, target, len(migrations)))
-    if version < len(migrations):
-        await session.use(lambda connection: _upgrade(connection, target, migrations, partition_count), patiently=True)
+    scripts = migrations()
+    version = await session.use(lambda connection: _current_version(connection, target, len(scripts)))
+    if version < len(scripts):
+        await session.use(lambda connection: _upgrade(connection, target, scripts, partition_count), patiently=True)
     facts = {row["key"]: row["value"] for row in await session.fetch("SELECT key, value FROM hub.meta")}
     return HubInfo(partition_count=facts["partition_count"], schema_version=facts["schema_version"])
 
@@ -47,12 +47,12 @@ async def made_at(session: Session) -> int:
 
 async def _current_version(connection: Connection, target: Target, newest: int) -> int:
     await _require_server(connection, target)
-    return await _version(connection, target, newest)
+    return await hub_version(connection, target, newest)
 
 
-async def _upgrade(connection: Connection, target: Target, migrations: list[str], partition_count: int | None) -> None:
+async def _upgrade(connection: Connection, target: Target, scripts: list[str], partition_count: int | None) -> None:
     try:
-        await _migrate(connection, target, migrations, partition_count)
+        await _migrate(connection, target, scripts, partition_count)
     except asyncpg.InsufficientPrivilegeError as error:
         role = await connection.fetchval("SELECT current_user")
         raise StoreError(
@@ -74,7 +74,13 @@ async def _require_server(connection: Connection, target: Target) -> None:
         )
 
 
-async def _version(connection: Connection, target: Target, newest: int) -> int:
+async def hub_version(connection: Connection, target: Target, newest: int) -> int:
+    """The version of the hub's schema; 0 if there is no hub.
+
+    Raises:
+        SchemaTooNewError: ``newest`` is too old for it.
+        StoreError: the schema is another program's.
+    """
     tables = {str(row[0]) for row in await connection.fetch(_TABLES, target.schema)}
     if not tables:
         return 0
@@ -92,12 +98,12 @@ async def _version(connection: Connection, target: Target, newest: int) -> int:
     return int(facts["schema_version"])
 
 
-async def _migrate(connection: Connection, target: Target, migrations: list[str], partition_count: int | None) -> None:
+async def _migrate(connection: Connection, target: Target, scripts: list[str], partition_count: int | None) -> None:
     async with connection.transaction():
         await connection.execute("SET LOCAL statement_timeout = 0")
         # Whoever comes second waits here, and then finds nothing left to do.
-        await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", _LOCK_SPACE, crc32(target.schema.encode()) - (1 << 31))
-        version = await _version(connection, target, len(migrations))
+        await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", LOCK_SPACE, crc32(target.schema.encode()) - (1 << 31))
+        version = await hub_version(connection, target, len(scripts))
         if version == 0 and partition_count is None:
             raise HubMissingError(
                 f"there is no hub in PostgreSQL at {target.place}. Check the database, and the schema (?schema=) of the URL; "
@@ -105,12 +111,12 @@ async def _migrate(connection: Connection, target: Target, migrations: list[str]
             )
         if version == 0 and not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", target.schema):
             await connection.execute(f'CREATE SCHEMA "{target.schema}"')
-        for script in migrations[version:]:
+        for script in scripts[version:]:
             await connection.execute(target.sql(script))
         if version == 0 and partition_count is not None:
             await _fill_new_hub(connection, target, partition_count)
-        if version < len(migrations):
-            await connection.execute(target.sql("UPDATE hub.meta SET value = $1 WHERE key = 'schema_version'"), len(migrations))
+        if version < len(scripts):
+            await connection.execute(target.sql("UPDATE hub.meta SET value = $1 WHERE key = 'schema_version'"), len(scripts))
 
 
 async def _fill_new_hub(connection: Connection, target: Target, partition_count: int) -> None:
@@ -124,7 +130,8 @@ async def _fill_new_hub(connection: Connection, target: Target, partition_count:
     )
 
 
-def _migrations() -> list[str]:
+def migrations() -> list[str]:
+    """The scripts that make a hub and bring it up to date, from the first."""
     folder = resources.files("perdure.store.postgres") / "migrations"
     files = sorted((file for file in folder.iterdir() if re.fullmatch(r"\d{4}_\w+\.sql", file.name)), key=lambda file: file.name)
     return [file.read_text(encoding="utf-8") for file in files]
