@@ -1,0 +1,1 @@
+"""The Durable Task protocol over gRPC: task hubs for the SDKs of every language. Needs the extra ``grpc``."""
