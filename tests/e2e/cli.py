@@ -56,11 +56,13 @@ def perdure(*arguments: str, folder: Path, stdin: str = "", variables: Mapping[s
 class Host:
     """A running ``perdure start``."""
 
-    def __init__(self, folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, variables: Mapping[str, str] | None = None, python: str | Path = sys.executable
+    ) -> None:
         self.folder = folder
         self.lines: list[str] = []
         self._process = subprocess.Popen(
-            [*COMMAND, "start", "--port", "0", *arguments],
+            [python, *COMMAND[1:], "start", "--port", "0", *arguments],
             cwd=folder,
             env=environment(**(variables or {})),
             stdout=subprocess.PIPE,
@@ -115,9 +117,11 @@ class Host:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> Generator[tuple[Host, str], None, None]:
+def running(
+    folder: Path, *arguments: str, variables: Mapping[str, str] | None = None, python: str | Path = sys.executable
+) -> Generator[tuple[Host, str], None, None]:
     """A host and its URL; it ends with 0."""
-    host = Host(folder, *arguments, variables=variables)
+    host = Host(folder, *arguments, variables=variables, python=python)
     try:
         yield host, host.listening()
         assert host.end() == 0, "".join(host.lines)

@@ -18,7 +18,9 @@ def start_command(folder: Path, flags: Mapping[str, Any]) -> list[str]:
     command = [sys.executable, "-m", "perdure.cli", "start", str(folder)]
     for name, value in flags.items():
         if value is not None:
-            command += [f"--{'hub' if name == 'hub_name' else name.replace('_', '-')}", str(value)]
+            command.append(f"--{'hub' if name == 'hub_name' else name.replace('_', '-')}")
+            if value is not True:
+                command.append(str(value))
     return command
 
 

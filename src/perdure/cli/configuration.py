@@ -2,13 +2,16 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from perdure.cli.folders import FolderArgument, app_folder
 from perdure.cli.printing import say_json, say_table, tell
 from perdure.cli.store_urls import without_password
+
+if TYPE_CHECKING:
+    from perdure.host.settings import Definition
 
 
 def show_configuration(
@@ -20,7 +23,7 @@ def show_configuration(
     from perdure.host.settings import DEFINITIONS
 
     settings = load_settings(app_folder(path))
-    values = [(definition, shown_value(getattr(settings, definition.name))) for definition in DEFINITIONS]
+    values = [(definition, _shown(definition, getattr(settings, definition.name))) for definition in DEFINITIONS]
     if as_json:
         say_json(
             {
@@ -49,6 +52,10 @@ def show_configuration(
         tell(f"warning: {warning}")
     for notice in settings.notices:
         tell(f"note: {notice}")
+
+
+def _shown(definition: "Definition", value: Any) -> Any:
+    return "***" if definition.secret and value else shown_value(value)
 
 
 def shown_value(value: Any) -> Any:

@@ -20,8 +20,8 @@ from perdure.host.settings import HostSettings
 from perdure.host.triggers.app_settings import is_disabled
 
 
-def show_functions(loaded: LoadedApp, settings: HostSettings, origin: str) -> None:
-    """``origin`` is where the host listens, such as ``http://127.0.0.1:7071``."""
+def show_functions(loaded: LoadedApp, settings: HostSettings, origin: str, grpc_address: str | None) -> None:
+    """``origin`` is where the host listens, such as ``http://127.0.0.1:7071``; ``grpc_address`` the same for gRPC, if it does."""
     # By hand: Rich would take longer to import than all of this takes.
     rows = [("FUNCTION", "KIND", "AT"), *_rows(loaded, settings, origin)]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
@@ -31,6 +31,8 @@ def show_functions(loaded: LoadedApp, settings: HostSettings, origin: str) -> No
         say(f"\nManagement API  {origin}{WEBHOOKS_PATH}")
     else:
         say(f"\nHealth          {origin}/admin/host/ping")
+    if grpc_address is not None:
+        say(f"gRPC            {grpc_address}")
     say(f"Task hub        {settings.hub_name} in {without_password(settings.store)}")
     if settings.role != "all":
         say(f"Role            {settings.role}")
@@ -41,12 +43,15 @@ def _rows(loaded: LoadedApp, settings: HostSettings, origin: str) -> Iterator[tu
     for function in loaded.triggered if settings.serves_functions else ():
         kind, at = ("disabled", "") if is_disabled(function.name, os.environ) else _reach(function, settings, origin)
         yield function.name, kind, at
-    for name in sorted(function.name for function in loaded.functions.orchestrators.values()):
-        yield name, "orchestrator", ""
-    for name in sorted(function.name for function in loaded.functions.activities.values()):
-        yield name, "activity", ""
-    for name in sorted(function.name for function in loaded.functions.entities.values()):
-        yield name, "entity", ""
+    functions, work = loaded.functions, loaded.work
+    for kind, durable in (
+        ("orchestrator", {**functions.orchestrators, **({} if work is None else work.orchestrators)}),
+        ("activity", functions.activities),
+        ("entity", {**functions.entities, **({} if work is None else work.entities)}),
+    ):
+        for name in sorted(function.name for function in durable.values()):
+            if not name.startswith("BuiltIn__"):  # what azure-functions-durable 2.x puts into every app
+                yield name, kind, ""
 
 
 def _reach(function: TriggeredFunction, settings: HostSettings, origin: str) -> tuple[str, str]:

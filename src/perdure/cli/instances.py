@@ -9,6 +9,7 @@ from perdure.cli.options import (
     AfterOption,
     BeforeOption,
     CodeOption,
+    HubOption,
     InstanceArgument,
     JsonOption,
     NameOption,
@@ -45,6 +46,7 @@ def start_instance(
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start an orchestration; prints its instance id."""
@@ -54,7 +56,7 @@ def start_instance(
         new_id = await client.start_new(name, instance_id, value, version)
         return new_id, await _ended(client, new_id, timeout) if wait else None
 
-    new_id, status = Target(url, code, store).run(started)
+    new_id, status = Target(url, code, store, hub).run(started)
     if status is not None:
         _show(status, as_json)
         _succeed(status)
@@ -75,13 +77,14 @@ def list_instances(
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List instances, ordered by id."""
     from perdure.cli.filters import Filter
 
     wanted = Filter.of(status, name, prefix, created_after, created_before)
-    found = Target(url, code, store).run(lambda client: wanted.matching(client, limit + 1))
+    found = Target(url, code, store, hub).run(lambda client: wanted.matching(client, limit + 1))
     shown = found[:limit]
     if as_json:
         say_json([status_json(each) for each in shown])
@@ -105,10 +108,11 @@ def show(
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one instance: status, input, output."""
-    _show(Target(url, code, store).run(lambda client: _existing(client, instance_id, show_input=True)), as_json)
+    _show(Target(url, code, store, hub).run(lambda client: _existing(client, instance_id, show_input=True)), as_json)
 
 
 @instances.command("history")
@@ -117,10 +121,11 @@ def history(
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what has happened in an instance."""
-    status = Target(url, code, store).run(
+    status = Target(url, code, store, hub).run(
         lambda client: _existing(client, instance_id, show_history=True, show_history_output=True, show_input=True)
     )
     events = status.history or []
@@ -148,6 +153,7 @@ def wait_for(
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Wait until an instance has ended; exits 0 if it completed, 1 otherwise, 5 when time is up."""
@@ -156,7 +162,7 @@ def wait_for(
         await _existing(client, instance_id)
         return await _ended(client, instance_id, timeout)
 
-    status = Target(url, code, store).run(ended)
+    status = Target(url, code, store, hub).run(ended)
     _show(status, as_json)
     _succeed(status)
 
@@ -171,10 +177,11 @@ def raise_event(
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
 ) -> None:
     """Send an instance an external event."""
     value = json_value(data, "--data")
-    Target(url, code, store).run(lambda client: client.raise_event(instance_id, event, value))
+    Target(url, code, store, hub).run(lambda client: client.raise_event(instance_id, event, value))
     say(f"event '{event}' sent to {instance_id}")
 
 
@@ -182,9 +189,11 @@ def raise_event(
 def terminate(
     instance_id: InstanceArgument,
     reason: ReasonOption = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Its sub-orchestrations too.")] = False,
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
 ) -> None:
     """End an instance at once."""
 
@@ -192,10 +201,10 @@ def terminate(
         status = await _existing(client, instance_id)
         if status.is_terminal:
             return f"has ended already; its status is {status.runtime_status}"
-        await client.terminate(instance_id, reason)
+        await client.terminate(instance_id, reason, recursive=recursive)
         return "terminated"
 
-    say(f"{instance_id} {Target(url, code, store).run(end)}")
+    say(f"{instance_id} {Target(url, code, store, hub).run(end)}")
 
 
 @instances.command("suspend")
@@ -205,9 +214,10 @@ def suspend(
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
 ) -> None:
     """Let an instance pause until it is resumed."""
-    Target(url, code, store).run(lambda client: client.suspend(instance_id, reason))
+    Target(url, code, store, hub).run(lambda client: client.suspend(instance_id, reason))
     say(f"{instance_id} suspended")
 
 
@@ -218,9 +228,10 @@ def resume(
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
 ) -> None:
     """Let a suspended instance go on."""
-    Target(url, code, store).run(lambda client: client.resume(instance_id, reason))
+    Target(url, code, store, hub).run(lambda client: client.resume(instance_id, reason))
     say(f"{instance_id} resumed")
 
 
@@ -231,9 +242,10 @@ def rewind(
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
 ) -> None:
     """Let a failed instance try again what failed."""
-    Target(url, code, store).run(lambda client: client.rewind(instance_id, reason or ""))
+    Target(url, code, store, hub).run(lambda client: client.rewind(instance_id, reason or ""))
     say(f"{instance_id} rewound")
 
 
@@ -244,9 +256,10 @@ def restart(
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
 ) -> None:
     """Start an instance again with the same input; prints the new id."""
-    say(Target(url, code, store).run(lambda client: client.restart(instance_id, not same_id)))
+    say(Target(url, code, store, hub).run(lambda client: client.restart(instance_id, not same_id)))
 
 
 @instances.command("purge")
@@ -262,6 +275,7 @@ def purge(
     url: UrlOption = None,
     code: CodeOption = None,
     store: StoreOption = None,
+    hub: HubOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete instances that have ended, with all that is stored of them."""
@@ -269,7 +283,7 @@ def purge(
     from perdure.cli.purging import purge_ids, purge_matching
 
     wanted = Filter.of(status, name, prefix, created_after, created_before)
-    target = Target(url, code, store)
+    target = Target(url, code, store, hub)
     if instance_ids:
         if not wanted.is_empty or everything:
             raise CommandError("Give instance ids or filters, not both.", ExitCode.USAGE)

@@ -44,10 +44,12 @@ def _add_commands() -> None:
     from perdure.cli.configuration import show_configuration
     from perdure.cli.instances import instances
     from perdure.cli.new import new
+    from perdure.cli.serve import serve
     from perdure.cli.start import start
     from perdure.cli.stores import stores
 
     app.command("start")(start)
+    app.command("serve")(serve)
     app.command("new")(new)
     app.command("config")(show_configuration)
     app.add_typer(instances, name="instances")

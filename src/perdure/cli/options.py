@@ -16,6 +16,9 @@ CodeOption = Annotated[
 StoreOption = Annotated[
     str | None, typer.Option("--store", metavar="URL", help="Work on this store instead; on SQLite, while no host has it open.")
 ]
+HubOption = Annotated[
+    str | None, typer.Option("--hub", metavar="NAME", help="The task hub, where there are several: of 'perdure serve'.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; it is kept.")]
 StatusOption = Annotated[

@@ -1,11 +1,9 @@
 """Runs the host in this process. Needs the packages of the extra ``host``, so that it is imported on use only."""
 
-import asyncio
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
-from perdure.cli import garbage
+from perdure.cli import event_loop, garbage
 from perdure.cli.child import Child
 from perdure.cli.functions_table import show_functions
 from perdure.host.loading import load_app
@@ -28,12 +26,11 @@ def serve(folder: Path, settings: HostSettings, child: Child | None) -> None:
     def listening(url: str) -> None:
         garbage.collect_seldom()
         if child is None or child.speaks:
-            show_functions(loaded, settings, url)
+            show_functions(loaded, settings, url, host.grpc_address)
         if child is not None:
             child.serves(host.stop)
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(host.serve(listening=listening, listener=None if child is None else child.listener))
+    event_loop.run(host.serve(listening=listening, listener=None if child is None else child.listener))
 
 
 def _log_to_stderr(level: str, *, with_process: bool) -> None:
@@ -41,12 +38,6 @@ def _log_to_stderr(level: str, *, with_process: bool) -> None:
     logging.basicConfig(level=level, format=f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s")
     # It logs the URL of each request, and those of queues may hold a shared access signature.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+    if level != "DEBUG":
+        # 2.x of that SDK tells of every turn and of every call of its client.
+        logging.getLogger("azure.durable_functions").setLevel(logging.WARNING)

@@ -9,6 +9,14 @@ import typer
 from perdure.cli import garbage
 from perdure.cli.errors import CommandError, ExitCode
 from perdure.cli.folders import FolderArgument, app_folder
+from perdure.cli.grpc_options import (
+    GrpcCertOption,
+    GrpcClientCaOption,
+    GrpcKeyOption,
+    GrpcPortOption,
+    GrpcTokenFileOption,
+    GrpcTokenOption,
+)
 from perdure.cli.printing import tell
 
 
@@ -25,6 +33,16 @@ def start(
         str | None, typer.Option(help="What it does for a shared hub: all, worker, owner or http; all by default.")
     ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or critical.")] = None,
+    grpc: Annotated[
+        bool, typer.Option("--grpc", help="Serve the Durable Task SDKs over gRPC too; workers run what the app lacks.")
+    ] = False,
+    grpc_host: Annotated[str | None, typer.Option(help="Address to listen on for gRPC; 127.0.0.1 by default.")] = None,
+    grpc_port: GrpcPortOption = None,
+    grpc_token: GrpcTokenOption = None,
+    grpc_token_file: GrpcTokenFileOption = None,
+    grpc_cert: GrpcCertOption = None,
+    grpc_key: GrpcKeyOption = None,
+    grpc_client_ca: GrpcClientCaOption = None,
     processes: Annotated[int, typer.Option(help="So many processes share the port and the hub.", min=1, max=1024)] = 1,
     reload: Annotated[bool, typer.Option("--reload", help="Start again when a file of the app changes.")] = False,
     member: Annotated[str | None, typer.Option(hidden=True, help="Given to each of several processes by the first.")] = None,
@@ -41,6 +59,14 @@ def start(
         "keys_file": keys_file,
         "role": role,
         "log_level": log_level,
+        "grpc": grpc or None,
+        "grpc_host": grpc_host,
+        "grpc_port": grpc_port,
+        "grpc_token": grpc_token,
+        "grpc_token_file": grpc_token_file,
+        "grpc_cert": grpc_cert,
+        "grpc_key": grpc_key,
+        "grpc_client_ca": grpc_client_ca,
     }
     if reload and processes > 1:
         raise CommandError("--reload and --processes exclude each other. Give one of them.", ExitCode.USAGE)
@@ -55,6 +81,13 @@ def start(
     if member is None:
         for warning in settings.warnings:
             tell(f"warning: {warning}")
+    if settings.grpc and processes > 1:
+        # A worker gets the work of the process that its connection came to, and the others' would wait for ever.
+        raise CommandError(
+            "--grpc and --processes exclude each other: each worker is connected to one process. Start several hosts with one "
+            "process and a --grpc-port each, and connect workers to every one of them.",
+            ExitCode.USAGE,
+        )
     try:
         if processes > 1:
             from perdure.cli.processes import serve_with_processes

@@ -63,7 +63,9 @@ async def open_stored(url: str) -> AsyncGenerator[StoredInstances, None]:
     try:
         await engine.start()
     except HubInUseError as error:
-        raise HubInUseError(f"{error.message} Or work through the host that has it: --url http://127.0.0.1:7071") from error
+        raise HubInUseError(
+            f"{error.message} Or work through the host that has it, with the address of its management API as --url."
+        ) from error
     try:
         yield StoredInstances(engine, store, _named(), engine.clock)
     finally:

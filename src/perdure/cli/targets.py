@@ -27,6 +27,7 @@ class Target:
     url: str | None
     code: str | None
     store: str | None
+    hub: str | None
 
     def run(self, work: "Callable[[Client | StoredInstances], Awaitable[T]]") -> T:
         """Does ``work`` with a client of the target.
@@ -49,8 +50,9 @@ class Target:
             if self.url is not None:
                 raise CommandError("--url and --store exclude each other. Give one of them.", ExitCode.USAGE)
             from perdure.cli.stored import open_stored
+            from perdure.protocol.hub_urls import hub_key, url_of_hub
 
-            async with open_stored(self.store) as stored:
+            async with open_stored(self.store if self.hub is None else url_of_hub(self.store, hub_key(self.hub))) as stored:
                 yield stored
             return
         from perdure.client.http import Client
@@ -58,7 +60,8 @@ class Target:
 
         url = self.url or os.environ.get("PERDURE_URL") or DEFAULT_URL
         try:
-            async with Client(url, code=self.code or os.environ.get("PERDURE_CODE") or _local_code(url)) as client:
+            code = self.code or os.environ.get("PERDURE_CODE") or _local_code(url)
+            async with Client(url, code=code, task_hub=self.hub) as client:
                 yield client
         except HostUnreachableError as error:
             raise HostUnreachableError(error.message + _left_behind()) from error

@@ -10,7 +10,7 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perdure.client.links import DEFAULT_CONNECTION, WEBHOOKS_PATH, ManagementLinks
 from perdure.client.local import DurableClient
@@ -72,7 +72,7 @@ def management_routes(
     options: ManagementOptions = _DEFAULTS,
 ) -> list[BaseRoute]:
     """The API under ``/runtime/webhooks/durabletask``, in any case; ``keys=None`` lets everybody in."""
-    return [_any_case_mount(WEBHOOKS_PATH, management_api(client, keys, hub_name, options=options))]
+    return [any_case_mount(WEBHOOKS_PATH, management_api(client, keys, hub_name, options=options))]
 
 
 def loopback_routes(
@@ -95,7 +95,7 @@ def loopback_routes(
         if not (peer and _is_loopback(peer[0]) and _is_loopback(host)):
             raise RequestRefusedError(403, "Forbidden", "this address is for programs on the host's own machine")
 
-    return [_any_case_mount(path, ManagementApi(client, hub_name, links.code or "", options, lambda _: links, admit))]
+    return [any_case_mount(path, ManagementApi(client, hub_name, links.code or "", options, lambda _: links, admit))]
 
 
 class _Admit(Protocol):
@@ -209,7 +209,8 @@ class ManagementApi:
                 raise not_found(request.method, request.raw_path[:200])
 
 
-def _any_case_mount(path: str, app: ManagementApi) -> Mount:
+def any_case_mount(path: str, app: ASGIApp) -> Mount:
+    """Mounts the app at the path in any case."""
     mount = Mount(path, app)
     # DOTALL, because a path may hold an encoded line break.
     mount.path_regex = re.compile(mount.path_regex.pattern, re.IGNORECASE | re.DOTALL)

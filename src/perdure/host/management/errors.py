@@ -13,7 +13,7 @@ from perdure.core.entity import EntityNotRegisteredError
 from perdure.core.entity_id import InvalidEntityIdError
 from perdure.core.errors import PerdureError
 from perdure.core.functions import OrchestratorNotRegisteredError
-from perdure.core.ids import InvalidInstanceIdError
+from perdure.core.ids import InvalidInstanceIdError, InvalidNameError
 from perdure.engine.errors import (
     CommitFailedError,
     EngineStoppedError,
@@ -23,6 +23,7 @@ from perdure.engine.errors import (
     InstanceRunningError,
 )
 from perdure.host.management.payloads import json_response
+from perdure.protocol.errors import TooManyTaskHubsError, UnknownTaskHubError
 from perdure.store.errors import StoreUnavailableError
 
 BAD_ARGUMENTS = "One or more of the arguments submitted is incorrect"
@@ -46,10 +47,12 @@ class RequestRefusedError(PerdureError):
 
 _STATUSES: dict[type[Exception], tuple[int, str]] = {
     InvalidInstanceIdError: (400, BAD_ARGUMENTS),
+    InvalidNameError: (400, BAD_ARGUMENTS),
     OrchestratorNotRegisteredError: (400, BAD_ARGUMENTS),
     EntityNotRegisteredError: (400, BAD_ARGUMENTS),
     InvalidEntityIdError: (400, BAD_ARGUMENTS),
     SerializationError: (400, BAD_ARGUMENTS),
+    UnknownTaskHubError: (400, BAD_ARGUMENTS),
     InstanceNotFoundError: (404, "No such instance"),
     InstanceAlreadyExistsError: (409, "The instance id is taken"),
     InstanceRunningError: (409, "The instance has not ended"),
@@ -58,6 +61,7 @@ _STATUSES: dict[type[Exception], tuple[int, str]] = {
     CommitFailedError: (503, "The store is not available"),
     EngineStoppedError: (503, "The host is stopping"),
     StoreUnavailableError: (503, "The store is not available"),
+    TooManyTaskHubsError: (503, "Too many task hubs are open"),
 }
 
 
