@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+APPS = Path(__file__).parents[1] / "e2e" / "azure_apps"
 
 
 def imported_by(code: str) -> set[str]:
@@ -29,6 +32,21 @@ def test_triggers_import_the_bindings_but_not_the_durable_sdk() -> None:
     modules = imported_by("import perdure as df\napp = df.DFApp()\n@app.route(route='x')\ndef f(req): ...\n")
     assert "azure.functions" in modules
     assert "azure.durable_functions" not in modules
+
+
+def test_an_app_of_1x_needs_nothing_of_the_protocol() -> None:
+    pytest.importorskip("azure.durable_functions")
+    code = f"""
+from pathlib import Path
+from perdure.host.application import Application
+from perdure.host.configuration import load_settings
+from perdure.host.loading import load_app
+
+folder = Path({str(APPS / "decorated")!r})
+storage = {{"AzureWebJobsStorage": "UseDevelopmentStorage=true"}}
+Application(load_app(folder), load_settings(folder), keys=None, app_settings=storage)
+"""
+    assert not {name for name in imported_by(code) if name.partition(".")[0] in ("google", "grpc", "durabletask", "hpack")}
 
 
 def test_without_azure_functions_a_trigger_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,7 +293,18 @@ def folder_with(folder: Path, description: str, code: str = "def main(value): ..
         ('{"bindings": [{"type": "timerTrigger", "name": "t"}]}', "def main(t): ...", "'schedule'"),
         ('{"bindings": [{"type": "queueTrigger", "name": "t"}]}', "def main(t): ...", "'queueName'"),
         ('{"bindings": [{"type": "httpTrigger", "name": "t", "authLevel": "user"}]}', "def main(t): ...", "'user'"),
-        ('{"bindings": [{"type": "activityTrigger", "name": "v", "durableRequiresGrpc": true}]}', "def main(v): ...", "2.x"),
+        (
+            '{"bindings": [{"type": "orchestrationTrigger", "name": "context", "durableRequiresGrpc": true}]}',
+            "def main(context): ...",
+            "df.Orchestrator.create",
+        ),
+        (
+            """{"bindings": [
+                {"type": "activityTrigger", "name": "v", "durableRequiresGrpc": true}, {"type": "queue", "name": "q"}
+            ]}""",
+            "def main(v, q): ...",
+            "'queue'",
+        ),
     ],
 )
 def test_what_can_be_wrong_with_a_function_folder(tmp_path: Path, description: str, code: str, text: str) -> None:

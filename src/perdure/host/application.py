@@ -3,7 +3,9 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from perdure.client.links import DEFAULT_CONNECTION, WEBHOOKS_PATH, ManagementLinks
 from perdure.core.errors import PerdureError
 from perdure.engine.clock import SystemClock
+from perdure.engine.settings import RemoteSettings
 from perdure.host.admin import Admin
 from perdure.host.client_binding import BlockingFunctionClient, FunctionClient, run_on
 from perdure.host.durable_http import HttpActivity, TokenSource
@@ -29,6 +32,8 @@ from perdure.observability import LoggingHooks
 from perdure.store.contract import HubStore
 
 if TYPE_CHECKING:
+    from perdure.host.azure_preview.worker import AppWorker
+    from perdure.host.grpc_servers import GrpcServers
     from perdure.host.loopback import LoopbackListener
     from perdure.host.triggers.queue import QueueListener, Queues
 
@@ -70,6 +75,7 @@ class Application:
             RouteTemplateError, RouteConflictError, ScheduleError, QueueConnectionError, MissingAppSettingError,
             OtherTaskHubError: a function can't be served; the message names it, its place and the fix.
             StoreUrlError: the store can't be understood.
+            PackagesMissingError, ServerSettingsError: the hub can't be served over gRPC as it should.
         """
         self._settings = settings
         self._keys = keys
@@ -96,6 +102,8 @@ class Application:
         ]
         self._check_hubs()
         engine_settings = settings.engine()
+        if loaded.needs_grpc and engine_settings.remote is None:
+            engine_settings = replace(engine_settings, remote=RemoteSettings())
         self._http_calls = HttpActivity(
             token_source=token_source,
             max_response_bytes=engine_settings.max_payload_bytes,
@@ -116,6 +124,8 @@ class Application:
             default_version=settings.default_version,
             default_reuse_policy=settings.reuse_policy,
         )
+        self._grpc = _grpc_servers(self.hub, loaded, settings)
+        self._worker = self._app_worker(loaded)
         self._management = self._management_options()
         self._api = None
         if management and settings.serves_functions:
@@ -134,11 +144,17 @@ class Application:
                 allow_headers=["*"],
             )
 
+    @property
+    def grpc_address(self) -> str | None:
+        """Where other processes are served over gRPC, if they are."""
+        return None if self._grpc is None else self._grpc.public_address
+
     async def start(self) -> None:
         """Opens the hub and starts all triggers; warm-up functions have run when it returns.
 
         Raises:
             HubInUseError, StoreUnavailableError, SchemaTooNewError: the hub can't be opened; it can be tried again.
+            ServerSettingsError: the gRPC server can't listen where it should.
         """
         self._loop = asyncio.get_running_loop()
         if any(parameter.kind == "azure" for function in self._triggered for parameter in function.clients):
@@ -150,8 +166,13 @@ class Application:
             )
             await self._loopback.start(api)
         try:
+            if self._grpc is not None:
+                await self._grpc.start()  # before the hub, whose first activities may have clients already
             await self.hub.start()
+            if self._worker is not None:
+                self._worker.start(self.hub.remote)
         except BaseException:
+            await self._end_grpc()
             await self._end_loopback()
             raise
         try:
@@ -170,11 +191,26 @@ class Application:
         await asyncio.gather(*(listener.stop(self._settings.drain_grace) for listener in self._listeners))
         await self._http.stop()
         await self.hub.close()
+        if self._worker is not None:
+            await self._worker.stop()
+        await self._end_grpc()
         self._invoker.close()
         await self._http_calls.close()
         if self._queues is not None:
             await self._queues.close()
         await self._end_loopback()
+
+    def _app_worker(self, loaded: LoadedApp) -> "AppWorker | None":
+        if loaded.work is None:
+            return None
+        from perdure.host.azure_preview.worker import AppWorker
+
+        loaded.work.client = lambda parameter: self.client(parameter, blocking=False, base_url=None)
+        return AppWorker(loaded, loaded.work, others=self._settings.grpc)
+
+    async def _end_grpc(self) -> None:
+        if self._grpc is not None:
+            await self._grpc.stop()
 
     async def _end_loopback(self) -> None:
         if self._loopback is not None:
@@ -186,6 +222,13 @@ class Application:
 
     def client(self, parameter: ClientParameter, *, blocking: bool, base_url: str | None) -> object:
         """What a client parameter gets: see ``invoke.Clients``."""
+        if parameter.kind == "azure-preview":
+            from perdure.host.azure_preview.client_binding import client_binding as preview_binding
+
+            assert self._grpc is not None
+            # The SDK puts in the origin of the request that it answers. Of what callers say, only the app's mount point counts.
+            mounted = None if base_url is None else urlsplit(self.base_url)._replace(path=urlsplit(base_url).path).geturl()
+            return preview_binding(self._links(mounted), self._grpc.app_address, self._grpc.app_max_message_bytes)
         links = self._links(base_url)
         if parameter.kind == "azure":
             from perdure.host.azure.client_binding import client_binding
@@ -256,6 +299,18 @@ class _Hooks(LoggingHooks):
         super().stopped(error)
         if self._hub_stopped is not None:
             self._hub_stopped(error)
+
+
+def _grpc_servers(hub: TaskHub, loaded: LoadedApp, settings: HostSettings) -> "GrpcServers | None":
+    public = settings.protocol()
+    if public is None and not loaded.needs_grpc:
+        return None
+    from perdure.protocol.packages import require_packages
+
+    require_packages()
+    from perdure.host.grpc_servers import GrpcServers
+
+    return GrpcServers(hub, settings.hub_name, public, for_app=loaded.needs_grpc, reuse_policy=settings.reuse_policy)
 
 
 def _http_options(settings: HostSettings) -> HttpOptions:

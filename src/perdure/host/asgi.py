@@ -33,6 +33,11 @@ class DurableAsgi:
         """The hub, whose ``client`` starts and steers orchestrations from the code around."""
         return self._application.hub
 
+    @property
+    def grpc_address(self) -> str | None:
+        """Where the Durable Task SDKs are served, if the settings say ``grpc=True`` and once the app is open."""
+        return self._application.grpc_address
+
     async def open(self) -> None:
         """Returns once requests can be answered; opening twice opens once.
 

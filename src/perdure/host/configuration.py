@@ -213,7 +213,7 @@ class _Loading:
 
 def _absolute(definition: Definition, value: Any, base: Path) -> Any:
     """Relative paths are meant relative to where they are written: the app folder, or where the shell is."""
-    if definition.name == "keys_file":
+    if isinstance(value, Path):
         return base / value
     if definition.name == "store":
         scheme, separator, rest = value.partition("://")

@@ -49,7 +49,6 @@ NO_MEANING: Mapping[str, str] = {
     "extensions.durableTask.maxConcurrentEntityFunctions": _ENTITIES,
     "extensions.durableTask.maxConcurrentOrchestratorFunctions": _TURNS,
     "extensions.durableTask.maxEntityOperationBatchSize": _ENTITIES,
-    "extensions.durableTask.maxGrpcMessageSizeInBytes": "the 1.x client does not use gRPC",
     "extensions.durableTask.maxOrchestrationActions": "a turn may ask for any number of actions",
     "extensions.durableTask.maxQueuePollingInterval": "nothing is polled",
     "extensions.durableTask.notifications.*": _EVENT_GRID,

@@ -20,16 +20,24 @@ def listen(settings: HostSettings) -> socket.socket:
     Raises:
         AddressInUseError: the port is taken, or the address isn't this machine's.
     """
-    host, port = settings.host, settings.port
+    return listen_on(settings.host, settings.port, flag="--port")
+
+
+def listen_on(host: str, port: int, *, flag: str) -> socket.socket:
+    """The same for an address; ``flag`` is the option that says the port.
+
+    Raises:
+        AddressInUseError: as ``listen``.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         match error.errno:
             case errno.EADDRINUSE:
-                remedy = f"Stop what listens there, or take another port: --port {port + 1}, or --port 0 for any free one."
+                remedy = f"Stop what listens there, or take another port: {flag} {port + 1}, or {flag} 0 for any free one."
             case errno.EACCES:
-                remedy = "Ports below 1024 belong to the system. Take another one, such as --port 7071."
+                remedy = f"Ports below 1024 belong to the system. Take another one, such as {flag} 7071."
             case _:
                 remedy = "Give an address of this machine with --host, such as 127.0.0.1."
         reason = str(error) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
@@ -38,7 +46,11 @@ def listen(settings: HostSettings) -> socket.socket:
 
 def base_url(settings: HostSettings, listener: socket.socket) -> str:
     """How callers on this machine reach it."""
-    host = settings.host
+    return url_of(settings.host, listener)
+
+
+def url_of(host: str, listener: socket.socket, *, scheme: str = "http") -> str:
+    """The same for a listener on the address ``host``."""
     if host in ("0.0.0.0", "::"):
         host = "localhost"
-    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"

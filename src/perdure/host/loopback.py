@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 import secrets
 import socket
+import ssl
 from collections.abc import Generator
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from perdure.host.corked import CorkedProtocol
+from perdure.protocol.settings import TlsFiles
 
 
 class QuietServer(uvicorn.Server):
     """Uvicorn's server without its own signal handlers and log: when to end is the host's business."""
 
-    def __init__(self, app: ASGIApp, *, grace: float) -> None:
+    def __init__(self, app: ASGIApp, *, grace: float, tls: TlsFiles | None = None) -> None:
         """``grace``: seconds for open requests once it has to end."""
         config = uvicorn.Config(
             app,
@@ -29,6 +31,10 @@ class QuietServer(uvicorn.Server):
             server_header=False,
             ws="none",
             timeout_graceful_shutdown=max(1, round(grace)),
+            ssl_certfile=None if tls is None else tls.certificate,
+            ssl_keyfile=None if tls is None else tls.key,
+            ssl_ca_certs=None if tls is None or tls.client_ca is None else str(tls.client_ca),
+            ssl_cert_reqs=ssl.CERT_NONE if tls is None or tls.client_ca is None else ssl.CERT_REQUIRED,
         )
         super().__init__(config)
         self._listening = asyncio.Event()

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,7 +76,8 @@ class ClientParameter:
     """A parameter that gets a durable client: Perdure's own, or the JSON text that azure-functions-durable makes one from."""
 
     name: str
-    kind: Literal["perdure", "azure"]
+    kind: Literal["perdure", "azure", "azure-preview"]
+    """``azure``: 1.x, which asks over HTTP; ``azure-preview``: 2.x, over gRPC."""
     task_hub: str | None
     connection: str | None
 
@@ -106,6 +107,28 @@ class TriggeredFunction:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkFunction:
+    """An orchestrator or an entity of azure-functions-durable 2.x: it gets a work item as text, and returns an answer as text."""
+
+    name: str
+    call: Callable[..., Any]
+    place: str
+    """``file:line``."""
+    parameter: str
+    context_parameter: str | None
+
+
+@dataclass(slots=True)
+class WorkFunctions:
+    """The functions of an app whose work is done in this process as a worker would do it in another; by case-folded name."""
+
+    orchestrators: dict[str, WorkFunction] = field(default_factory=dict[str, WorkFunction])
+    entities: dict[str, WorkFunction] = field(default_factory=dict[str, WorkFunction])
+    client: Callable[[ClientParameter], object] | None = None
+    """Makes clients for the app's activities, as long as a host runs them."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedApp:
     """An app, ready to be served."""
 
@@ -114,3 +137,11 @@ class LoadedApp:
     """Its durable functions, for the engine."""
     triggered: tuple[TriggeredFunction, ...]
     flavour: Literal["perdure", "azure-decorators", "azure-folders"]
+    work: WorkFunctions | None = None
+    """Its other durable functions."""
+
+    @property
+    def needs_grpc(self) -> bool:
+        """Whether its clients speak the Durable Task protocol."""
+        kinds = {parameter.kind for function in self.triggered for parameter in function.clients}
+        return self.work is not None or "azure-preview" in kinds

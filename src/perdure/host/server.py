@@ -41,6 +41,11 @@ class FunctionsHost:
         self._server: QuietServer | None = None
         self._stopping = False
 
+    @property
+    def grpc_address(self) -> str | None:
+        """Where it serves the Durable Task protocol, if it does and once it has started."""
+        return self._application.grpc_address
+
     async def serve(self, *, listening: Callable[[str], None] | None = None, listener: socket.socket | None = None) -> None:
         """Serves until SIGINT, SIGTERM or ``stop``, then drains; a second signal ends open requests and activities at once.
 
@@ -49,6 +54,7 @@ class FunctionsHost:
 
         Raises:
             AddressInUseError: the port is taken, or the address isn't this machine's.
+            ServerSettingsError: the same for gRPC.
             HubInUseError, StoreUnavailableError, SchemaTooNewError: the hub can't be opened.
             EngineStoppedError: the hub had to give up while it was serving, so that another process has to go on.
         """
@@ -76,15 +82,17 @@ class FunctionsHost:
         if self._server is not None:
             self._server.force_exit = self._stopping
             self._server.should_exit = True
-        running = self._application.hub.running_activities
+        hub = self._application.hub
+        running, at_workers = hub.running_activities, hub.work_at_workers
         if self._stopping:
-            self._application.hub.hurry()
-        elif running:
+            hub.hurry()
+        elif running or at_workers:
             grace = self._settings.drain_grace.total_seconds()
             _log.warning(
-                "draining: %d running activities get up to %g s to end; what is stopped then is done again at the next start. "
+                "draining: %d running activities%s get up to %g s to end; what is stopped then is done again at the next start. "
                 "Ctrl-C again ends now.",
                 running,
+                f" and {at_workers} work items at workers" if at_workers else "",
                 grace,
             )
         self._stopping = True

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 Parser = Callable[[Any], Any]
@@ -39,6 +40,16 @@ def any_text(value: Any) -> str:
 def optional_text(value: Any) -> str | None:
     """Any text; the empty one stands for none."""
     return any_text(value) or None
+
+
+def path(value: Any) -> Path:
+    """Where a file is."""
+    return value if isinstance(value, Path) else Path(text(value))
+
+
+def optional_path(value: Any) -> Path | None:
+    """Where a file is; the empty text stands for none."""
+    return None if value == "" else path(value)
 
 
 def integer(least: int, most: int = 2**53) -> Parser:

@@ -11,8 +11,10 @@ from typing import Any
 
 from perdure.core.errors import PerdureError
 from perdure.core.messages import ReusePolicy
-from perdure.engine.settings import EngineSettings, Role
+from perdure.engine.settings import EngineSettings, RemoteSettings, Role
 from perdure.host import setting_values as parse
+from perdure.protocol.options import settings_from
+from perdure.protocol.settings import ProtocolSettings
 
 
 class SettingsError(PerdureError):
@@ -22,16 +24,33 @@ class SettingsError(PerdureError):
 
 
 def setting(
-    default: Any, parser: parse.Parser, doc: str, *, host_json: str = "", variable: str = "", local: str = "", flag: str = ""
+    default: Any,
+    parser: parse.Parser,
+    doc: str,
+    *,
+    host_json: str = "",
+    variable: str = "",
+    local: str = "",
+    flag: str = "",
+    secret: bool = False,
 ) -> Any:
     """Describes a field of ``HostSettings``. ``variable``: Azure's name of an app setting; ``local``: a key below ``Host``."""
-    told = {"parse": parser, "doc": doc, "host_json": host_json, "variable": variable, "local": local, "flag": flag}
+    told = {
+        "parse": parser,
+        "doc": doc,
+        "host_json": host_json,
+        "variable": variable,
+        "local": local,
+        "flag": flag,
+        "secret": secret,
+    }
     return field(default=default, metadata=told)
 
 
 _DURABLE = "extensions.durableTask"
 _QUEUES = "extensions.queues"
 _ENGINE = EngineSettings()
+_PROTOCOL = ProtocolSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +74,7 @@ class HostSettings:
     )
     hub_name: str = setting("TestHubName", parse.text, "Name of the task hub.", host_json=f"{_DURABLE}.hubName", flag="--hub")
     keys_file: Path = setting(
-        Path(".perdure/keys.json"), parse.text, "File with the host's keys, made on first start.", flag="--keys-file"
+        Path(".perdure/keys.json"), parse.path, "File with the host's keys, made on first start.", flag="--keys-file"
     )
 
     # --- HTTP
@@ -122,6 +141,38 @@ class HostSettings:
         host_json=f"{_DURABLE}.httpSettings.defaultAsyncRequestSleepTimeMilliseconds",
     )
 
+    # --- the Durable Task protocol
+    grpc: bool = setting(
+        False,
+        parse.boolean,
+        "Whether the Durable Task SDKs of every language are served over gRPC: clients, and workers for what the app lacks.",
+        flag="--grpc",
+    )
+    grpc_host: str = setting(_PROTOCOL.host, parse.text, "Address to listen on for gRPC.", flag="--grpc-host")
+    grpc_port: int = setting(_PROTOCOL.port, parse.integer(0, 65535), "Port for gRPC; 0 takes a free one.", flag="--grpc-port")
+    grpc_token: str | None = setting(
+        None, parse.optional_text, "Token that callers of gRPC have to show.", flag="--grpc-token", secret=True
+    )
+    grpc_token_file: Path | None = setting(
+        None, parse.optional_path, "File with the tokens that they may show, one a line.", flag="--grpc-token-file"
+    )
+    grpc_cert: Path | None = setting(
+        None, parse.optional_path, "Certificate (PEM) of the gRPC server, for TLS.", flag="--grpc-cert"
+    )
+    grpc_key: Path | None = setting(None, parse.optional_path, "Its private key (PEM).", flag="--grpc-key")
+    grpc_client_ca: Path | None = setting(
+        None,
+        parse.optional_path,
+        "Callers have to show a certificate of this authority (PEM), for mutual TLS.",
+        flag="--grpc-client-ca",
+    )
+    grpc_max_message_bytes: int = setting(
+        _PROTOCOL.max_message_bytes,
+        parse.integer(1024, 1024**3),
+        "Largest gRPC message that is taken or sent.",
+        host_json=f"{_DURABLE}.maxGrpcMessageSizeInBytes",
+    )
+
     # --- queue triggers
     queue_batch_size: int = setting(
         16, parse.integer(1, 32), "Messages a queue trigger takes at once.", host_json=f"{_QUEUES}.batchSize"
@@ -180,6 +231,27 @@ class HostSettings:
             session_idle_timeout=self.session_idle_timeout,
             drain_grace=self.drain_grace,
             role=self.role,
+            remote=RemoteSettings() if self.grpc else None,
+        )
+
+    def protocol(self) -> ProtocolSettings | None:
+        """What the gRPC server gets of it; ``None`` where there is none.
+
+        Raises:
+            ServerSettingsError: options contradict each other, or the token file can't be used.
+        """
+        if not self.grpc:
+            return None
+        return settings_from(
+            host=self.grpc_host,
+            port=self.grpc_port,
+            token=self.grpc_token,
+            token_file=self.grpc_token_file,
+            certificate=self.grpc_cert,
+            key=self.grpc_key,
+            client_ca=self.grpc_client_ca,
+            max_message_bytes=self.grpc_max_message_bytes,
+            drain_grace=self.drain_grace,
         )
 
 
@@ -195,6 +267,7 @@ class Definition:
     variable: str
     local: str
     flag: str
+    secret: bool
 
     @property
     def perdure_variable(self) -> str:

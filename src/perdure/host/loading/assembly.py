@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from perdure.core.functions import ActivityFunction, EntityFunction, OrchestratorFunction
-from perdure.host.loading.bindings import triggered_function
-from perdure.host.loading.checks import DURABLE, check_durable, check_parameters, find_trigger
+from perdure.host.loading.bindings import client_parameter, triggered_function
+from perdure.host.loading.checks import DURABLE, check_durable, check_parameters, find_trigger, is_preview
 from perdure.host.loading.declared import Binding, Declared
 from perdure.host.loading.problems import Problem
-from perdure.host.model import TriggeredFunction
+from perdure.host.model import TriggeredFunction, WorkFunction, WorkFunctions
 
 
 @dataclass
@@ -20,6 +20,15 @@ class AppFunctions:
     orchestrators: dict[str, OrchestratorFunction] = field(default_factory=dict[str, OrchestratorFunction])
     activities: dict[str, ActivityFunction] = field(default_factory=dict[str, ActivityFunction])
     entities: dict[str, EntityFunction] = field(default_factory=dict[str, EntityFunction])
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """What an app written for azure-functions-durable has."""
+
+    functions: AppFunctions
+    triggered: tuple[TriggeredFunction, ...]
+    work: WorkFunctions | None
 
 
 def assemble_triggered(
@@ -35,19 +44,23 @@ def assemble_triggered(
     return found
 
 
-def assemble_azure(
-    declared: Iterable[Declared], folder: Path, problems: list[Problem]
-) -> tuple[AppFunctions, list[TriggeredFunction]]:
+def assemble_azure(declared: Iterable[Declared], folder: Path, problems: list[Problem]) -> Assembled:
     """The functions of an app written for azure-functions-durable."""
     functions = AppFunctions()
+    work: WorkFunctions | None = None
     others: list[Declared] = []
     for function in declared:
         trigger = find_trigger(function, [])  # its problems are found with those of the others
         if trigger is None or trigger["type"] not in DURABLE:
             others.append(function)
         elif check_durable(function, trigger, problems):
-            _add_durable(functions, function, trigger, folder, problems)
-    return functions, assemble_triggered(others, "azure", problems)
+            if is_preview(trigger):
+                work = work or WorkFunctions()
+                _add_preview(functions, work, function, trigger, folder, problems)
+            else:
+                _add_durable(functions, function, trigger, folder, problems)
+    triggered = tuple(assemble_triggered(others, "azure", problems))
+    return Assembled(functions, triggered, work)
 
 
 def check_names(declared: Iterable[Declared], problems: list[Problem]) -> None:
@@ -83,7 +96,33 @@ def _add_durable(functions: AppFunctions, declared: Declared, trigger: Binding, 
         entity = entity_function(name, declared.call)
         if functions.entities.setdefault(key, entity) is entity:
             return
-    problems.append(Problem(declared.place, f"two {kind} have the name '{name}' (case does not matter)", "rename one of them."))
+    problems.append(_same_name(declared, kind, name))
+
+
+def _add_preview(
+    functions: AppFunctions, work: WorkFunctions, declared: Declared, trigger: Binding, folder: Path, problems: list[Problem]
+) -> None:
+    from perdure.host.azure.names import durable_name
+    from perdure.host.azure_preview.functions import activity_function
+
+    name = durable_name(trigger, declared.name)
+    key, parameter = name.casefold(), str(trigger["name"])
+    others = [binding for binding in declared.bindings if binding["type"] != trigger["type"]]
+    context = check_parameters(declared, trigger, others, problems)
+    if trigger["type"] == "activityTrigger":
+        clients = tuple(client_parameter(binding, "azure") for binding in others)
+        activity = activity_function(name, declared.call, parameter, context=context, clients=clients, app=work, folder=folder)
+        if functions.activities.setdefault(key, activity) is not activity:
+            problems.append(_same_name(declared, "activities", name))
+        return
+    is_entity = trigger["type"] == "entityTrigger"
+    made = WorkFunction(name, declared.call, declared.place, parameter, context)
+    if (work.entities if is_entity else work.orchestrators).setdefault(key, made) is not made:
+        problems.append(_same_name(declared, "entities" if is_entity else "orchestrators", name))
+
+
+def _same_name(declared: Declared, kind: str, name: str) -> Problem:
+    return Problem(declared.place, f"two {kind} have the name '{name}' (case does not matter)", "rename one of them.")
 
 
 def _duplicate(kind: str, function: Declared, other: str) -> Problem:

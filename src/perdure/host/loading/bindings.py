@@ -4,7 +4,7 @@ import inspect
 from typing import Any, Literal
 
 from perdure.app.bindings import AuthLevel
-from perdure.host.loading.checks import check_client, check_parameters
+from perdure.host.loading.checks import check_client, check_parameters, is_preview
 from perdure.host.loading.declared import Binding, Declared
 from perdure.host.loading.problems import Problem
 from perdure.host.model import (
@@ -37,7 +37,7 @@ def triggered_function(
         kind, name = str(binding["type"]).lower(), str(binding.get("name", ""))
         is_output = str(binding.get("direction", "")).lower() == "out"
         if kind in ("durableclient", "orchestrationclient"):
-            clients.append(ClientParameter(name, client_kind, _text(binding, "taskHub"), _text(binding, "connectionName")))
+            clients.append(client_parameter(binding, client_kind))
         elif kind == "http" and is_output:
             outputs.append(Output("http", name, "", ""))
         elif kind == "queue" and is_output:
@@ -51,11 +51,22 @@ def triggered_function(
                 )
             )
     context = check_parameters(declared, trigger, others, problems)
-    check_client(declared, problems)
+    if not any(client.kind == "azure-preview" for client in clients):
+        check_client(declared, problems)
     made = _trigger(declared, trigger, problems)
     if made is None or len(problems) > found:
         return None
     return TriggeredFunction(declared.name, declared.call, declared.place, made, tuple(clients), tuple(outputs), context)
+
+
+def client_parameter(binding: Binding, kind: Literal["perdure", "azure"]) -> ClientParameter:
+    """The parameter that gets a durable client; one that 2.x of azure-functions-durable has bound speaks its protocol."""
+    return ClientParameter(
+        str(binding.get("name", "")),
+        "azure-preview" if is_preview(binding) else kind,
+        _text(binding, "taskHub"),
+        _text(binding, "connectionName"),
+    )
 
 
 def _trigger(declared: Declared, trigger: Binding, problems: list[Problem]) -> Trigger | None:

@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from perdure.host.loading.declared import Binding, Declared, user_function
@@ -45,15 +47,6 @@ def find_trigger(declared: Declared, problems: list[Problem]) -> Binding | None:
             )
         )
         return None
-    if trigger.get("durableRequiresGrpc"):
-        problems.append(
-            Problem(
-                declared.place,
-                f"function '{declared.name}' is decorated by azure-functions-durable 2.x, which this release doesn't run",
-                "pip install 'azure-functions-durable>=1.7,<2', into the environment that runs the host.",
-            )
-        )
-        return None
     return {**trigger, "type": kind}
 
 
@@ -86,11 +79,26 @@ def check_parameters(declared: Declared, trigger: Binding, others: Iterable[Bind
     return CONTEXT if CONTEXT in parameters and CONTEXT not in bound else None
 
 
+@cache
+def sdk_release() -> str:
+    """The version of azure-functions-durable that is installed."""
+    try:
+        return version("azure-functions-durable")
+    except PackageNotFoundError:
+        return ""
+
+
+def is_preview(binding: Binding) -> bool:
+    """Whether azure-functions-durable 2.x has made the binding, which speaks protobuf."""
+    return bool(binding.get("durableRequiresGrpc"))
+
+
 def check_durable(declared: Declared, trigger: Binding, problems: list[Problem]) -> bool:
     """Whether an orchestrator, activity or entity has the form that its kind needs."""
     kind = _KINDS[trigger["type"].lower()]
     function = user_function(declared.call)
     found = len(problems)
+    may_have_client = is_preview(trigger) and trigger["type"] == "activityTrigger"
     problems.extend(
         Problem(
             declared.place,
@@ -98,7 +106,7 @@ def check_durable(declared: Declared, trigger: Binding, problems: list[Problem])
             "move what needs the binding into a function with another trigger, or use a client library in the activity.",
         )
         for binding in declared.bindings
-        if not str(binding["type"]).lower().endswith("trigger")
+        if not str(binding["type"]).lower().endswith("trigger") and not (may_have_client and is_preview(binding))
     )
     if trigger["type"] == "activityTrigger":
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -119,8 +127,20 @@ def check_durable(declared: Declared, trigger: Binding, problems: list[Problem])
                 f"main = {maker}(...)",
             )
         )
+    elif not is_preview(trigger) and sdk_release().startswith("2."):
+        # Its decorators say so themselves.
+        problems.append(
+            Problem(
+                declared.place,
+                f"function '{declared.name}' was made by azure-functions-durable {sdk_release()}, but its trigger doesn't say so",
+                'add "durableRequiresGrpc": true to every binding of its function.json that is durable, or use the decorators.',
+            )
+        )
+    elif is_preview(trigger):
+        _check_not_async(declared, kind, function, "2.x", problems)
     else:
         _check_context(declared, kind, function, problems)
+        _check_not_async(declared, kind, function, "1.x", problems)
     return len(problems) == found
 
 
@@ -135,11 +155,14 @@ def _check_context(declared: Declared, kind: str, function: Callable[..., Any], 
                 f"def {function.__name__}(context): ...",
             )
         )
+
+
+def _check_not_async(declared: Declared, kind: str, function: Callable[..., Any], release: str, problems: list[Problem]) -> None:
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         problems.append(
             Problem(
                 declared.place,
-                f"'{declared.name}' is an async def; azure-functions-durable 1.x runs {kind} as a plain def only",
+                f"'{declared.name}' is an async def; azure-functions-durable {release} runs {kind} as a plain def only",
                 "def, with 'yield' where it says 'await'." if kind == "an orchestrator" else "def, without 'await'.",
             )
         )

@@ -66,8 +66,8 @@ def _load_azure(app: Any, folder: Path, problems: list[Problem]) -> LoadedApp:
         else:
             declared.append(from_azure(function.get_function_name(), function))
     check_names(declared, problems)
-    functions, triggered = assemble_azure(declared, folder, problems)
-    return LoadedApp(folder, functions, tuple(triggered), "azure-decorators")
+    found = assemble_azure(declared, folder, problems)
+    return LoadedApp(folder, found.functions, found.triggered, "azure-decorators", found.work)
 
 
 def _find_app(module: ModuleType, script: Path, problems: list[Problem]) -> Any:

@@ -23,8 +23,8 @@ def load_folders(folder: Path, files: list[Path], problems: list[Problem]) -> Lo
     """The app that the files describe."""
     declared = [function for file in files if (function := _load(folder, file, problems)) is not None]
     check_names(declared, problems)
-    functions, triggered = assemble_azure(declared, folder, problems)
-    return LoadedApp(folder, functions, tuple(triggered), "azure-folders")
+    found = assemble_azure(declared, folder, problems)
+    return LoadedApp(folder, found.functions, found.triggered, "azure-folders", found.work)
 
 
 def _load(folder: Path, file: Path, problems: list[Problem]) -> Declared | None:

@@ -38,7 +38,9 @@ def without_disabled(loaded: LoadedApp, settings: Mapping[str, str]) -> LoadedAp
             _log.info("function '%s' (%s) is disabled by the app setting %s", function.name, function.place, _name(function.name))
         else:
             enabled.append(function)
-    durable = (loaded.functions.orchestrators, loaded.functions.activities, loaded.functions.entities)
+    durable = [loaded.functions.orchestrators, loaded.functions.activities, loaded.functions.entities]
+    if loaded.work is not None:
+        durable += [loaded.work.orchestrators, loaded.work.entities]
     for name in (function.name for functions in durable for function in functions.values()):
         if is_disabled(name, settings):
             _log.warning(

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import azure.functions as func
 
+from perdure.host.azure_preview.tracebacks import users_trace
 from perdure.host.model import ClientParameter, Output, TriggeredFunction
 from perdure.host.triggers.errors import FunctionTimeoutError
 
@@ -71,15 +72,15 @@ class Invoker:
             FunctionTimeoutError: it took too long.
             Exception: whatever the function raised.
         """
-        is_async = _is_async(function.call)
+        awaited = is_async(function.call)
         passed = dict(arguments)
         for parameter in function.clients:
-            passed[parameter.name] = self._clients.client(parameter, blocking=not is_async, base_url=base_url)
+            passed[parameter.name] = self._clients.client(parameter, blocking=not awaited, base_url=base_url)
         outs = {output.parameter: _Out() for output in function.outputs if output.parameter != "$return"}
         passed.update(outs)
         if function.context_parameter is not None:
-            passed[function.context_parameter] = _Context(function.name, str(self._folder), traceparent)
-        result = await self._within_limit(function, self._run(function.call, passed, is_async=is_async))
+            passed[function.context_parameter] = InvocationContext(function.name, str(self._folder), traceparent)
+        result = await self._within_limit(function, self._run(function.call, passed, awaited=awaited))
         shown: Any = None
         for output in function.outputs:
             value = result if output.parameter == "$return" else outs[output.parameter].get()
@@ -95,8 +96,8 @@ class Invoker:
         """Takes no more functions; those that run in threads aren't waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, call: Callable[..., Any], arguments: dict[str, Any], *, is_async: bool) -> Any:
-        if is_async:
+    async def _run(self, call: Callable[..., Any], arguments: dict[str, Any], *, awaited: bool) -> Any:
+        if awaited:
             result = call(**arguments)
         else:
             bound = functools.partial(contextvars.copy_context().run, call, **arguments)
@@ -121,8 +122,8 @@ class Invoker:
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_async(call: Callable[..., Any]) -> bool:
-    """Looked up once per function, since it costs as much as the rest of a call."""
+def is_async(call: Callable[..., Any]) -> bool:
+    """Whether a call has to be awaited. Looked up once per function, since it costs as much as the rest of a call."""
     return inspect.iscoroutinefunction(inspect.unwrap(call)) or inspect.iscoroutinefunction(call)
 
 
@@ -136,7 +137,7 @@ def log_failure(function: TriggeredFunction, error: BaseException) -> None:
     else:
         _log.error(
             "function '%s' (%s) failed: %s: %s", function.name, function.place, type(error).__name__, error,
-            exc_info=(type(error), error, trace),
+            exc_info=(type(error), error, users_trace(trace)),
         )  # fmt: skip
 
 
@@ -158,7 +159,7 @@ class _Out(func.Out[Any]):
         return self._value
 
 
-class _Context(func.Context):
+class InvocationContext(func.Context):
     """What a function may ask about its invocation."""
 
     def __init__(self, name: str, folder: str, traceparent: str) -> None:
@@ -173,24 +174,30 @@ class _Context(func.Context):
 
     @property
     def invocation_id(self) -> str:
+        """See ``azure.functions.Context``."""
         return self._invocation_id
 
     @property
     def function_name(self) -> str:
+        """See ``azure.functions.Context``."""
         return self._name
 
     @property
     def function_directory(self) -> str:
+        """See ``azure.functions.Context``."""
         return str(Path(self._folder) / self._name)
 
     @property
     def trace_context(self) -> Any:
+        """See ``azure.functions.Context``."""
         return self._trace
 
     @property
     def retry_context(self) -> Any:
+        """See ``azure.functions.Context``."""
         return self._retry
 
     @property
     def thread_local_storage(self) -> Any:
+        """See ``azure.functions.Context``."""
         return self._local
