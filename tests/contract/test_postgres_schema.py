@@ -50,11 +50,11 @@ async def test_hubs_in_one_database_know_nothing_of_each_other(postgres_cluster:
 async def test_an_old_engine_goes_on_beside_a_newer_schema(
     postgres_harness: PostgresHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    migrations = schema._migrations()  # noqa: SLF001
+    migrations = schema.migrations()
     async with opened(postgres_harness) as old:
         await old.commit(first_turn("a"))
         newer = [*migrations, "ALTER TABLE hub.instances ADD COLUMN colour text; CREATE TABLE hub.more (id bigint);"]
-        monkeypatch.setattr(schema, "_migrations", lambda: newer)
+        monkeypatch.setattr(schema, "migrations", lambda: newer)
         new = postgres_harness.store()
         assert (await new.open()).schema_version == len(newer)
         monkeypatch.undo()
@@ -76,7 +76,7 @@ async def test_a_schema_that_this_engine_can_not_work_with_is_refused_and_left_a
 async def test_a_failed_migration_leaves_nothing_behind(
     postgres_url: str, postgres_schema: str, postgres_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "_migrations", lambda: ["CREATE TABLE hub.meta (key text);", "CREATE TABLE oops (;"])
+    monkeypatch.setattr(schema, "migrations", lambda: ["CREATE TABLE hub.meta (key text);", "CREATE TABLE oops (;"])
     with pytest.raises(StoreUnavailableError, match="syntax error"):
         await PostgresStore(postgres_url).open()
     assert postgres_database.value("SELECT count(*) FROM pg_namespace WHERE nspname = $1", postgres_schema) == 0
