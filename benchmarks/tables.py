@@ -149,6 +149,34 @@ def peers(lines: list[Line]) -> list[str]:
     return rows
 
 
+def protocol(lines: list[Line]) -> list[str]:
+    """The gRPC server beside the SDK's in-memory backend."""
+    ran = [line for line in lines if line["workload"] == "protocol" and "memory_value" in line]
+    if not ran:
+        return []
+    header = ("workload", "per second", "in-memory backend", "ratio", "server CPU µs", "backend's CPU µs")
+    rows = [row(*header), row("---", *["---:"] * 5)]
+    for line in ran:
+        ratio = f"{line['over_memory']:.2f} x"
+        cpu = (number(line["cpu_us_per_unit"]), number(line["memory_cpu_us_per_unit"]))
+        rows.append(row(_parameters(line), number(line["value"]), number(line["memory_value"]), ratio, *cpu))
+    return rows
+
+
+def protocol_server(lines: list[Line]) -> list[str]:
+    """The gRPC server with a worker that does nothing: what it takes by itself, and how that grows with the history."""
+    ran = [line for line in lines if line["workload"] == "protocol" and "last_cpu_us_per_unit" in line]
+    figures = {
+        "value": "activities per second",
+        "cpu_us_per_unit": "server CPU µs",
+        "first_cpu_us_per_unit": "of the first fifth",
+        "last_cpu_us_per_unit": "of the last fifth",
+        "last_bytes_per_unit": "bytes of work items, last fifth",
+    }
+    rows = [row("per activity", *(_parameters(line) for line in ran)), row("---", *["---:"] * len(ran))]
+    return rows + [row(name, *(number(line[key]) for line in ran)) for key, name in figures.items()] if ran else []
+
+
 def costs(lines: list[Line]) -> list[str]:
     """The cost model: CPU by part, commits and bytes, per unit."""
     profiles = [line for line in lines if "profile" in line]
@@ -207,6 +235,8 @@ TABLES: dict[str, Callable[[list[Line]], list[str]]] = {
     "http": http,
     "cold_start": cold_start,
     "peers": peers,
+    "protocol": protocol,
+    "protocol_server": protocol_server,
     "costs": costs,
     "functions": functions,
     **postgres_tables.TABLES,

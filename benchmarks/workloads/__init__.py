@@ -17,6 +17,10 @@ WORKLOADS: dict[str, ModuleType] = {
     "http": http,
     "cold_start": cold_start,
 }
+if find_spec("durabletask"):
+    from benchmarks.workloads import protocol
+
+    WORKLOADS["protocol"] = protocol
 
 ON_POSTGRESQL: dict[str, ModuleType] = {}
 """Those of ``WORKLOADS`` that start a PostgreSQL server."""
