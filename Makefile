@@ -59,6 +59,8 @@ lock: $(VENV)/.lock ## Rewrite the lock files (LOCK_FLAGS=--upgrade takes newer 
 	$(COMPILE) --all-extras --constraint requirements/runtime.txt --output-file requirements/dev.txt \
 		pyproject.toml requirements/build.in requirements/dev.in
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/docs.txt requirements/docs.in
+	$(subst 3.11,3.13,$(COMPILE)) --extra grpc --extra host --output-file requirements/azure-preview.txt \
+		pyproject.toml requirements/build.in requirements/azure-preview.in
 
 # --universal writes markers instead of what this one machine needs; hashes are those of every file of a release.
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \

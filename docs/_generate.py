@@ -19,9 +19,10 @@ DOCS = Path(__file__).parent
 _NOTE = "<!-- Written by docs/_generate.py from the source. Edit the docstrings there, then run `make docs`. -->"
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "The hub": ("TaskHub", "BlockingTaskHub", "EngineSettings"),
+    "The hub": ("TaskHub", "BlockingTaskHub", "EngineSettings", "RemoteSettings"),
     "Functions": ("DFApp", "Blueprint"),
     "Apps in a service of your own": ("asgi", "lifespan"),
+    "SDKs of other languages": ("grpc_server", "ProtocolSettings", "TlsFiles"),
     "Orchestrators": ("DurableOrchestrationContext", "Task", "TimerTask", "EventTask", "RetryOptions"),
     "Entities": ("EntityId", "DurableEntityContext", "entity_context", "DurableEntity", "LockTask", "CriticalSection"),
     "Activities": ("activity_context", "ActivityContext", "CancellationToken"),
@@ -71,6 +72,7 @@ _ERROR_RANGES = {
     "PD41": "Keys and the management API",
     "PD42": "Triggers and the server",
     "PD43": "Apps written for Azure",
+    "PD44": "Durable Task protocol",
     "PD45": "Configuration",
     "PD46": "Command line",
     "PD9": "Bugs in Perdure",
@@ -255,6 +257,7 @@ def _history_events() -> str:
         "## Begins a turn",
         "",
         *_event("OrchestratorStarted"),
+        *_event("OrchestratorDecided"),
         "## Events that arrive",
         "",
     ]
@@ -266,10 +269,11 @@ def _history_events() -> str:
     out += [
         "## Entities",
         "",
-        "An entity has no history. Its one segment holds one event, which is replaced whenever the entity changes. What is sent",
-        "to it are the actions of orchestrations above.",
+        "An entity has no history. Its first segment holds one event, which is replaced whenever the entity changes; where it",
+        "only keeps back more than before, another segment says what. What is sent to it are the actions of orchestrations.",
         "",
         *_event("EntityStateSaved"),
+        *_event("EntityBacklogExtended"),
         "## Parts of events",
         "",
         *_event("ParentLink"),
