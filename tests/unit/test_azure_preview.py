@@ -21,12 +21,12 @@ from perdure.core.failures import FailureDetails
 from perdure.engine.remote.work import WorkerLimits
 from perdure.engine.settings import RemoteSettings
 from perdure.host.application import Application
-from perdure.host.azure_preview.tracebacks import users_trace, with_users_trace
 from perdure.host.azure_preview.worker import AppWorker
 from perdure.host.loading import load_app
 from perdure.host.loading.problems import AppLoadError
 from perdure.host.model import ClientParameter, LoadedApp, WorkFunction, WorkFunctions
 from perdure.host.settings import HostSettings
+from perdure.host.tracebacks import users_trace, with_users_trace
 from perdure.store.memory import MemoryStore
 from tests.e2e.lab import Kind, Lab
 

@@ -5,7 +5,6 @@ Needs the packages of the extra ``grpc``, so that it is imported on use only.
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable
 
 from perdure.cli import garbage
@@ -14,6 +13,7 @@ from perdure.cli.serving_http import ManagementServer
 from perdure.cli.store_urls import without_password
 from perdure.engine.errors import EngineStoppedError
 from perdure.engine.settings import EngineSettings, RemoteSettings
+from perdure.host.signals import on_signals
 from perdure.hub import TaskHub
 from perdure.observability import LoggingHooks
 from perdure.protocol.hubs import StoredHubs
@@ -53,18 +53,14 @@ async def run(store: str, settings: ProtocolSettings, log_level: str, *, http_po
     await hubs.get(None)  # a store that can't be opened is told now, not to the first caller
     try:
         await server.start()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        if management is not None:
-            await management.start()
-            tell(f"Management API on {management.url}")
-        place = without_password(store)
-        garbage.collect_seldom()
-        tell(f"Durable Task protocol (gRPC) on {server.address}; task hub 'default' in {place}. Ctrl-C ends it.")
-        await stop.wait()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)  # a second one ends the process at once
+        with on_signals(stop.set):  # of which a second one ends the process at once
+            if management is not None:
+                await management.start()
+                tell(f"Management API on {management.url}")
+            place = without_password(store)
+            garbage.collect_seldom()
+            tell(f"Durable Task protocol (gRPC) on {server.address}; task hub 'default' in {place}. Ctrl-C ends it.")
+            await stop.wait()
         if hubs.work_at_workers:
             grace = settings.drain_grace.total_seconds()
             tell(

@@ -97,7 +97,7 @@ class OfferWork(msgspec.Struct, frozen=True, gc=False):
     """Ask a worker for a decision: code in another process is to take in what has arrived.
 
     Not an effect, and not sealed: deciding does nothing, wherever the code is. What it decides is applied by a turn of its own,
-    behind this one, and void if this one fails to become durable (decision 0020).
+    behind this one, and void if this one fails to become durable.
     """
 
     instance_id: str

@@ -1,8 +1,9 @@
 """What all orchestrations have in common, wherever their code runs: folded state, the row it shows as, and what actions cause."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from perdure.core.codec import decode_segment
 from perdure.core.effects import CancelActivities, DispatchActivity, Effect, InstanceEnded
 from perdure.core.errors import EngineInvariantError
 from perdure.core.events import (
@@ -45,8 +46,8 @@ class Execution:
     def __init__(self, instance_id: str, created_at: int) -> None:
         self.instance_id = instance_id
         self.created_at = created_at
-        self.first_seq = 0
-        self.next_seq = 0
+        self.first_seq: int = 0
+        self.next_seq: int = 0
         self.size = 0
         """Rough number of bytes in memory, for the bound of the session cache."""
         self.state = InstanceState()
@@ -111,6 +112,14 @@ class Execution:
         """What the instance row shows; a turn that leaves it equal need not write the row."""
         state = self.state
         return state.status, self.custom_status, state.outstanding, state.wake_at, self.first_seq
+
+    def _past(self, segments: Iterable[tuple[int, bytes]]) -> Iterator[tuple[bytes, list[AnyEvent]]]:
+        """The stored turns of the current generation, which begins with the first of them; counts them on the way."""
+        for number, (seq, data) in enumerate(segments):
+            if number == 0:
+                self.first_seq = seq
+            self.next_seq = seq + 1
+            yield data, decode_segment(data)
 
     # --- for turns ------------------------------------------------------------------------------------------------
 

@@ -187,15 +187,9 @@ class Orchestration(Execution):
         self._custom_status = custom_status
         recorder = self._recorder
         recorder.replaying = True
-        first = True
-        for seq, data in segments:
-            if first:
-                self.first_seq = seq
-                first = False
-            self.next_seq = seq + 1
-            events = decode_segment(data)
+        for number, (data, events) in enumerate(self._past(segments), 1):
             if self._doomed is None:
-                self._replay_turn(seq - self.first_seq + 1, events)
+                self._replay_turn(number, events)
             else:
                 for event in events:
                     self.state.fold(event)  # what is open doesn't depend on what the code does now

@@ -140,13 +140,7 @@ class RemoteOrchestration(Execution):
     def replay(self, segments: Iterable[tuple[int, bytes]], custom_status: str | None) -> None:
         """Folds the past, given as ``(seq, segment)`` pairs of the current generation."""
         self._custom_status = custom_status
-        first = True
-        for seq, data in segments:
-            if first:
-                self.first_seq = seq
-                first = False
-            self.next_seq = seq + 1
-            events = decode_segment(data)
+        for data, events in self._past(segments):
             for event in events:
                 self.state.fold(event)
                 if isinstance(event, SubOrchestrationInstanceCreated | TaskScheduled) and event.attempt > 1:

@@ -6,13 +6,7 @@ import socket
 from collections.abc import Collection, Iterable, Sequence
 
 from perdure.core.converter import JsonConverter
-from perdure.core.effects import (
-    CancelActivities,
-    DispatchActivity,
-    Effect,
-    EntityOperationLost,
-    InstanceEnded,
-)
+from perdure.core.effects import CancelActivities, DispatchActivity, Effect, EntityOperationLost, InstanceEnded
 from perdure.core.events import EntityStateSaved, ExecutionStarted, TaskCompleted, TaskFailed
 from perdure.core.functions import Functions
 from perdure.core.hydrated import Hydrated
@@ -286,7 +280,7 @@ class Engine:
             offered=neighbours.offered if neighbours is not None else None,
             partition=self._partition,
             dispatch=self._dispatching.dispatch,
-            undecided=self._wake_one,
+            undecided=self._on_due,
             failed=self._failed,
         )
 
@@ -666,9 +660,6 @@ class Engine:
         self._loop.own(partitions)
         self._forget_foreign_work()
         self._loop.take_up(envelopes)
-
-    def _wake_one(self, instance_id: str) -> None:
-        self._on_due((instance_id,))
 
     def _go_on(self) -> None:
         self._loop.resume()

@@ -239,10 +239,7 @@ class InstanceTurns:
             # An entity that was only asked: nothing to store, but there may be something to tell.
             batch.effects.append(turn.effects)
             self._sessions.used(instance_id, session, now_us)
-        self._arm(instance_id, session, turn, now_us)
-        if turn.asked is not None:
-            self._ask(turn.asked)
-        self._send(instance, turn, local, now_us, again=new_row)
+        self._follow(instance_id, session, turn, local, now_us, again=new_row)
         self._answer(instance_id, instance, turn, envelopes, local)
 
     def _decide(
@@ -266,14 +263,17 @@ class InstanceTurns:
         envelope.answer(None)  # taken; if it doesn't become durable, it is asked for again
         self._stage(instance_id, session, turn, reset=False, new_row=False)
         self._sessions.used(instance_id, session, now_us)
+        self._follow(instance_id, session, turn, local, now_us)
+
+    def _follow(
+        self, instance_id: str, session: Session, turn: Turn, local: list[Envelope], now_us: int, *, again: bool = False
+    ) -> None:
+        """Has everything happen that a turn leads to: its timer, the decision that it waits for, its messages."""
         self._arm(instance_id, session, turn, now_us)
         if turn.asked is not None:
             self._ask(turn.asked)
-        self._send(instance, turn, local, now_us)
-
-    def _send(self, instance: Hydrated, turn: Turn, local: list[Envelope], now_us: int, *, again: bool = False) -> None:
         if turn.messages:
-            prefix = instance.message_prefix(turn)
+            prefix = session.instance.message_prefix(turn)
             if again:  # the turn that failed had the same number, and its messages may still be on their way
                 prefix = f"{prefix}/again-{now_us}"
             for number, message in enumerate(turn.messages):

@@ -26,7 +26,7 @@ class OpenWork:
         offered: Callable[[Collection[int]], Awaitable[Collection[str]]] | None,
         partition: Callable[[str], int],
         dispatch: Callable[[DispatchActivity], None],
-        undecided: Callable[[str], None],
+        undecided: Callable[[Iterable[str]], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         """``waiting``: what is queued up already; ``offered``: ids of activities on the shared queue, if there is one.

@@ -56,7 +56,7 @@ class Recovery:
         dispatch: Callable[[DispatchActivity], None],
         held: set[ActivityKey],
         elsewhere: Collection[str],
-        undecided: Callable[[str], None],
+        undecided: Callable[[Iterable[str]], None],
     ) -> None:
         """``undecided`` is told the instances that wait for a decision: of a worker, or of code that is here by now."""
         self._undecided = undecided
@@ -81,16 +81,15 @@ class Recovery:
         after = ""
         while page := await self._store.with_pending(self.partitions, after, _PAGE):
             after = page[-1]
-            for instance_id in page:
-                if instance_id in self._seen:
-                    # What hydrated it may have been refused, without a turn that asks for a decision.
-                    self._undecided(instance_id)
+            # What hydrated them may have been refused, without a turn that asks for a decision.
+            undecided = [instance_id for instance_id in page if instance_id in self._seen]
             stored = await self._store.load([instance_id for instance_id in page if instance_id not in self._seen])
             for instance_id, instance in stored.items():
                 if is_entity(instance_id):
-                    self._undecided(instance_id)
+                    undecided.append(instance_id)
                     continue
                 state = fold_segments(segment.events for segment in instance.segments)
                 self.hydrated(instance_id, open_activities(instance_id, state))
                 if state.undecided or state.idle:
-                    self._undecided(instance_id)
+                    undecided.append(instance_id)
+            self._undecided(undecided)

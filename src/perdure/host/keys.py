@@ -1,10 +1,9 @@
 """The keys that let callers in: a file that only its owner can read, made on first start."""
 
-import hmac
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -13,6 +12,7 @@ import msgspec
 
 from perdure.core.errors import PerdureError
 from perdure.host.model import AuthLevel
+from perdure.protocol.access import is_known
 
 DURABLE_TASK = "durabletask"
 """The name of the system key of the durable management API."""
@@ -50,11 +50,11 @@ class HostKeys(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
         if level == "anonymous":
             return True
         others = self.function_keys.values() if level == "function" else ()
-        return _matches_any(key, (self.master_key, *others))
+        return is_known(key, (self.master_key, *others))
 
     def opens_management(self, key: str | None) -> bool:
         """Whether a caller with this key may use the durable management API."""
-        return _matches_any(key, (self.master_key, self.durable_task_key))
+        return is_known(key, (self.master_key, self.durable_task_key))
 
 
 def load_or_create_keys(path: Path) -> HostKeys:
@@ -102,12 +102,6 @@ def _load(path: Path) -> HostKeys:
     if not all((keys.master_key, *keys.function_keys.values(), *keys.system_keys.values())):
         raise KeysFileError(f"the keys file {path} has an empty key. Fill it in, or remove the file to get new keys.")
     return keys
-
-
-def _matches_any(key: str | None, known: Iterable[str]) -> bool:
-    given = (key or "").encode(errors="surrogatepass")
-    # All are compared, so that time doesn't tell which one was right.
-    return sum(hmac.compare_digest(given, each.encode()) for each in known) > 0
 
 
 def _new_key() -> str:

@@ -1,11 +1,8 @@
 """``FunctionsHost``: an app served on a port, from start to drained end."""
 
-import asyncio
 import logging
-import signal
 import socket
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from perdure.engine.errors import EngineStoppedError
 from perdure.host.application import Application
@@ -15,6 +12,7 @@ from perdure.host.listening import base_url, listen
 from perdure.host.loopback import QuietServer
 from perdure.host.model import LoadedApp
 from perdure.host.settings import HostSettings
+from perdure.host.signals import on_signals
 
 _log = logging.getLogger("perdure.host")
 
@@ -62,7 +60,7 @@ class FunctionsHost:
         try:
             self._application.base_url = base_url(self._settings, listener)
             self._server = QuietServer(self._application.asgi, grace=self._settings.drain_grace.total_seconds())
-            with _on_signals(self.stop):
+            with on_signals(self.stop):
                 await self._application.start()
                 try:
                     await self._serve(self._server, listener, listening)
@@ -104,21 +102,3 @@ class FunctionsHost:
         if listening is not None and server.started:
             listening(self._application.base_url)
         await serving
-
-
-@contextmanager
-def _on_signals(stop: Callable[[], None]) -> Generator[None]:
-    """SIGINT and SIGTERM call ``stop`` instead of ending the process."""
-    loop = asyncio.get_running_loop()
-    handled: list[signal.Signals] = []
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-            handled.append(number)
-    except (NotImplementedError, RuntimeError, ValueError):
-        pass  # not the main thread, or Windows: whoever runs the loop calls stop() itself
-    try:
-        yield
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)

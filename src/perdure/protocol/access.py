@@ -9,6 +9,12 @@ from perdure.protocol.errors import ServerSettingsError
 from perdure.protocol.settings import ProtocolSettings, TlsFiles
 
 
+def is_known(shown: str | None, known: Iterable[str]) -> bool:
+    """Whether it is one of the ``known`` secrets. All of them are compared, so that the time doesn't tell which one it was."""
+    given = (shown or "").encode(errors="surrogatepass")
+    return sum(hmac.compare_digest(given, secret.encode()) for secret in known) > 0
+
+
 class UnauthenticatedError(Exception):
     """The caller shows no token that the server knows."""
 
@@ -17,7 +23,7 @@ class Gate:
     """Lets in who shows a known token; everybody, where there are no tokens."""
 
     def __init__(self, tokens: Iterable[str]) -> None:
-        self._tokens = [token.encode() for token in tokens]
+        self._tokens = list(tokens)
 
     def check(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
         """Returns if the caller may go on.
@@ -29,10 +35,8 @@ class Gate:
             return
         given = next((value for key, value in metadata if key.lower() == "authorization"), "")
         scheme, _, token = (given if isinstance(given, str) else given.decode("latin-1")).partition(" ")
-        shown = token.strip().encode()
-        # All of them are compared, so that the time tells nothing.
-        known = [hmac.compare_digest(shown, token) for token in self._tokens]
-        if scheme.lower() != "bearer" or not any(known):
+        known = is_known(token.strip(), self._tokens)
+        if scheme.lower() != "bearer" or not known:
             raise UnauthenticatedError("this server wants the metadata 'authorization: Bearer TOKEN' with one of its tokens")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from perdure.client.entities import summarized
 from perdure.core.entity_id import EntityId
 from perdure.core.entity_saved import EntitySummary
-from perdure.protocol.lists import matching, page_size, place_of, token_of
+from perdure.protocol.lists import matching, page_of, place_of
 from perdure.protocol.service import Call, Unary
 from perdure.protocol.wire import moment_of, pb, required, text_of, text_value, timestamp
 from perdure.store.contract import InstanceQuery, InstanceRecord
@@ -45,20 +45,13 @@ async def query_entities(call: Call, request: pb.QueryEntitiesRequest) -> pb.Que
         after=place_of(text_of(asked, "continuationToken")),
         with_payloads=True,
     )
-    limit = page_size(call, asked.pageSize.value)
-    response = pb.QueryEntitiesResponse()
-    size = 0
-    async for record in matching(client.queries, query):
-        now = summarized(record)
-        if now.state is None and not asked.includeTransient:
-            continue
-        metadata = _metadata(record, now, with_state=asked.includeState)
-        size += metadata.ByteSize()
-        if response.entities and (len(response.entities) == limit or size > call.settings.page_bytes):
-            response.continuationToken.value = token_of(response.entities[-1].instanceId)
-            break
-        response.entities.append(metadata)
-    return response
+    shown = (
+        _metadata(record, now, with_state=asked.includeState)
+        async for record in matching(client.queries, query)
+        if (now := summarized(record)).state is not None or asked.includeTransient
+    )
+    page, token = await page_of(call, asked.pageSize.value, shown)
+    return pb.QueryEntitiesResponse(entities=page, continuationToken=text_value(token))
 
 
 async def clean_entity_storage(call: Call, request: pb.CleanEntityStorageRequest) -> pb.CleanEntityStorageResponse:

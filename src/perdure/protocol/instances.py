@@ -4,7 +4,7 @@ That is how the other servers of the protocol do it: whoever sends an event can'
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from google.protobuf.empty_pb2 import Empty
@@ -61,23 +61,25 @@ async def get_instance(call: Call, request: pb.GetInstanceRequest) -> pb.GetInst
 async def wait_for_instance_start(call: Call, request: pb.GetInstanceRequest) -> pb.GetInstanceResponse:
     """The same, once it isn't Pending any more."""
     client = await call.client()
-    try:
-        record = await client.until_begun(request.instanceId, call.settings.max_wait.total_seconds())
-    except InstanceNotFoundError:
-        return pb.GetInstanceResponse(exists=False)
-    return _instance(record, request)
+    return _instance(await _awaited(client.until_begun, call, request), request)
 
 
 async def wait_for_instance_completion(call: Call, request: pb.GetInstanceRequest) -> pb.GetInstanceResponse:
     """The same, once it has ended."""
     client = await call.client()
-    try:
-        record = await client.until_ended(request.instanceId, call.settings.max_wait.total_seconds())
-    except InstanceNotFoundError:
-        return pb.GetInstanceResponse(exists=False)
-    if request.getInputsAndOutputs and record.first is None:
-        return _instance(await client.get(request.instanceId, with_payloads=True), request)
+    record = await _awaited(client.until_ended, call, request)
+    if record is not None and request.getInputsAndOutputs and record.first is None:
+        record = await client.get(request.instanceId, with_payloads=True)
     return _instance(record, request)
+
+
+async def _awaited(
+    until: Callable[[str, float | None], Awaitable[InstanceRecord]], call: Call, request: pb.GetInstanceRequest
+) -> InstanceRecord | None:
+    try:
+        return await until(request.instanceId, call.settings.max_wait.total_seconds())
+    except InstanceNotFoundError:
+        return None
 
 
 def _instance(record: InstanceRecord | None, request: pb.GetInstanceRequest) -> pb.GetInstanceResponse:

@@ -2,6 +2,7 @@
 
 from bisect import insort
 from collections.abc import AsyncIterator, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -11,6 +12,8 @@ from perdure.protocol.service import Call, Unary
 from perdure.protocol.states import state_value
 from perdure.protocol.wire import moment_of, pb, statuses_of, text_of, text_value
 from perdure.store.contract import InstanceQuery, InstanceRecord, Queries
+
+Listed = TypeVar("Listed", pb.OrchestrationState, pb.EntityMetadata)
 
 _AFTER = "after:"
 """Begins the tokens: SDKs take some texts, such as "0", for the end of the list."""
@@ -33,20 +36,12 @@ async def query_instances(call: Call, request: pb.QueryInstancesRequest) -> pb.Q
         after=place_of(text_of(asked, "continuationToken")),
         with_payloads=asked.fetchInputsAndOutputs,
     )
-    response = pb.QueryInstancesResponse()
     if hubs and served.name not in hubs:
-        return response
-    size = 0
-    async for record in matching(served.hub.raw_client.queries, query):
-        state = state_value(record, payloads=asked.fetchInputsAndOutputs)
-        size += state.ByteSize()
-        if response.orchestrationState and (
-            len(response.orchestrationState) == page_size(call, asked.maxInstanceCount) or size > call.settings.page_bytes
-        ):
-            response.continuationToken.value = token_of(response.orchestrationState[-1].instanceId)
-            break
-        response.orchestrationState.append(state)
-    return response
+        return pb.QueryInstancesResponse()
+    found = matching(served.hub.raw_client.queries, query)
+    states = (state_value(record, payloads=asked.fetchInputsAndOutputs) async for record in found)
+    page, token = await page_of(call, asked.maxInstanceCount, states)
+    return pb.QueryInstancesResponse(orchestrationState=page, continuationToken=text_value(token))
 
 
 async def list_instance_ids(call: Call, request: pb.ListInstanceIdsRequest) -> pb.ListInstanceIdsResponse:
@@ -93,9 +88,17 @@ def page_size(call: Call, asked: int) -> int:
     return min(asked, most) if asked > 0 else most
 
 
-def token_of(instance_id: str) -> str:
-    """The continuation token behind an instance."""
-    return _AFTER + instance_id
+async def page_of(call: Call, asked: int, items: AsyncIterator[Listed]) -> tuple[list[Listed], str | None]:
+    """No more items than are ``asked`` for, and no more than clients take; and the continuation token, if there are more."""
+    limit = page_size(call, asked)
+    page: list[Listed] = []
+    size = 0
+    async for item in items:
+        size += item.ByteSize()
+        if page and (len(page) == limit or size > call.settings.page_bytes):
+            return page, _AFTER + page[-1].instanceId
+        page.append(item)
+    return page, None
 
 
 def place_of(token: str | None) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from perdure.core.functions import ActivityFunction
 from perdure.host.azure_preview.converter import PreviewConverter
-from perdure.host.azure_preview.tracebacks import users_trace
 from perdure.host.model import ClientParameter, WorkFunctions
+from perdure.host.tracebacks import users_trace
 from perdure.host.triggers.invoke import InvocationContext, is_async
 
 

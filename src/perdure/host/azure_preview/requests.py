@@ -21,7 +21,7 @@ from perdure.core.events import (
 )
 from perdure.core.failures import FailureDetails
 from perdure.engine.remote.work import EntityWork, OrchestratorWork
-from perdure.host.azure_preview.tracebacks import with_users_trace
+from perdure.host.tracebacks import with_users_trace
 from perdure.protocol.actions import read_answer
 from perdure.protocol.entity_results import read_entity_answer
 from perdure.protocol.errors import InvalidDecisionError

@@ -3,7 +3,7 @@
 import ipaddress
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -102,6 +102,30 @@ class _Admit(Protocol):
     def __call__(self, request: ManagementRequest, scope: Scope, /) -> None: ...
 
 
+async def serve(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    options: ManagementOptions,
+    admit: _Admit,
+    respond: Callable[[ManagementRequest], Awaitable[Response]],
+) -> None:
+    """Answers a request of somebody who is let in with what ``respond`` says, and what goes wrong with a status for it."""
+    try:
+        request = ManagementRequest(
+            scope, receive, max_body_bytes=options.max_body_bytes, forwarded_headers=options.forwarded_headers
+        )
+        admit(request, scope)
+        response = await respond(request)
+    except ClientDisconnect:
+        return
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+        response = error_response(error, show_trace=options.show_traces)
+        if response.status_code == 500:
+            _log.exception("%s %s failed", scope["method"], scope["path"])
+    await response(scope, receive, send)
+
+
 class ManagementApi:
     """Answers every request, whatever it holds: with a status below 500 unless the hub itself has failed."""
 
@@ -124,30 +148,16 @@ class ManagementApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
-        try:
-            response = await self._respond(scope, receive)
-        except ClientDisconnect:
-            return
-        await response(scope, receive, send)
+        await serve(scope, receive, send, self._options, self._admit, self.respond)
 
-    async def _respond(self, scope: Scope, receive: Receive) -> Response:
-        try:
-            request = ManagementRequest(
-                scope,
-                receive,
-                max_body_bytes=self._options.max_body_bytes,
-                forwarded_headers=self._options.forwarded_headers,
-            )
-            self._admit(request, scope)
-            self._check_hub(request)
-            return await self._route(request)
-        except ClientDisconnect:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            response = error_response(error, show_trace=self._options.show_traces)
-            if response.status_code == 500:
-                _log.exception("%s %s failed", scope["method"], scope["path"])
-            return response
+    async def respond(self, request: ManagementRequest) -> Response:
+        """The answer to a request that is let in.
+
+        Raises:
+            Exception: see ``error_response``.
+        """
+        self._check_hub(request)
+        return await self._route(request)
 
     def _check_hub(self, request: ManagementRequest) -> None:
         hub = request.text("taskHub")

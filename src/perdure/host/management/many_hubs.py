@@ -4,15 +4,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from perdure.client.links import DEFAULT_CONNECTION, WEBHOOKS_PATH, ManagementLinks
 from perdure.client.local import DurableClient
-from perdure.host.management.api import ManagementApi, ManagementOptions, any_case_mount
+from perdure.host.management.api import ManagementApi, ManagementOptions, any_case_mount, serve
 from perdure.host.management.callers import Callers
-from perdure.host.management.errors import error_response
 from perdure.host.management.requests import ManagementRequest
 
 _log = logging.getLogger("perdure.host")
@@ -46,22 +45,12 @@ class ManyHubsApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
-        try:
-            request = ManagementRequest(
-                scope, receive, max_body_bytes=self._options.max_body_bytes, forwarded_headers=self._options.forwarded_headers
-            )
-            self._callers.admit(request, scope)
-            name = request.text("taskHub")
-            api = self._api(await self._find(None if name is None else name.strip()))
-        except ClientDisconnect:
-            return
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            response = error_response(error, show_trace=self._options.show_traces)
-            if response.status_code == 500:
-                _log.exception("%s %s failed", scope["method"], scope["path"])
-            await response(scope, receive, send)
-            return
-        await api(scope, receive, send)
+        await serve(scope, receive, send, self._options, self._callers.admit, self._respond)
+
+    async def _respond(self, request: ManagementRequest) -> Response:
+        name = request.text("taskHub")
+        api = self._api(await self._find(None if name is None else name.strip()))
+        return await api.respond(request)
 
     def _api(self, hub: FoundHub) -> ManagementApi:
         known = self._apis.get(hub.name)

@@ -16,8 +16,8 @@ from uuid import uuid4
 
 import azure.functions as func
 
-from perdure.host.azure_preview.tracebacks import users_trace
 from perdure.host.model import ClientParameter, Output, TriggeredFunction
+from perdure.host.tracebacks import users_trace
 from perdure.host.triggers.errors import FunctionTimeoutError
 
 _log = logging.getLogger("perdure.functions")

@@ -1,12 +1,11 @@
 """Deleting a hub in PostgreSQL: all of it or nothing, and nothing that isn't the hub's own."""
 
 import re
-from zlib import crc32
 
 import asyncpg
 
 from perdure.store.errors import HubInUseError, StoreError
-from perdure.store.postgres.schema import LOCK_SPACE, hub_version, migrations
+from perdure.store.postgres.schema import hub_version, lock_schema, migrations
 from perdure.store.postgres.session import Connection, Counters, Session
 from perdure.store.postgres.target import Target
 
@@ -41,8 +40,7 @@ async def delete_hub(url: str) -> None:
 async def _delete(connection: Connection, target: Target) -> None:
     scripts = migrations()
     async with connection.transaction():
-        # Nobody makes or upgrades it meanwhile.
-        await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", LOCK_SPACE, crc32(target.schema.encode()) - (1 << 31))
+        await lock_schema(connection, target)
         if not await hub_version(connection, target, len(scripts)):
             return
         engine = await connection.fetchval(target.sql(_ENGINE))

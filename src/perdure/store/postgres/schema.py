@@ -12,7 +12,7 @@ from perdure.store.postgres.session import Connection, Session
 from perdure.store.postgres.target import Target
 
 _OLDEST_SERVER = 130000
-LOCK_SPACE = crc32(b"perdure migrations") - (1 << 31)
+_LOCK_SPACE = crc32(b"perdure migrations") - (1 << 31)
 """First half of the advisory lock's key; a hash of the schema's name is the second."""
 
 _TABLES = """
@@ -98,11 +98,15 @@ async def hub_version(connection: Connection, target: Target, newest: int) -> in
     return int(facts["schema_version"])
 
 
+async def lock_schema(connection: Connection, target: Target) -> None:
+    """Guarantees that nobody else makes, upgrades or deletes the hub before the end of the transaction."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", _LOCK_SPACE, crc32(target.schema.encode()) - (1 << 31))
+
+
 async def _migrate(connection: Connection, target: Target, scripts: list[str], partition_count: int | None) -> None:
     async with connection.transaction():
         await connection.execute("SET LOCAL statement_timeout = 0")
-        # Whoever comes second waits here, and then finds nothing left to do.
-        await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", LOCK_SPACE, crc32(target.schema.encode()) - (1 << 31))
+        await lock_schema(connection, target)  # whoever comes second waits here, and then finds nothing left to do
         version = await hub_version(connection, target, len(scripts))
         if version == 0 and partition_count is None:
             raise HubMissingError(
