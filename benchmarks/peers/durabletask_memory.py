@@ -2,34 +2,17 @@
 
 import socket
 import time
-from collections.abc import Generator
 from typing import Any
 
 from durabletask.client import TaskHubGrpcClient  # pyright: ignore[reportMissingImports]
-from durabletask.task import when_all  # pyright: ignore[reportMissingImports]
 from durabletask.testing import create_test_backend  # pyright: ignore[reportMissingImports]
 from durabletask.worker import TaskHubGrpcWorker  # pyright: ignore[reportMissingImports]
 
 from benchmarks.measuring import Measurement
+from benchmarks.workers.sdk_worker import chain, fan_out, step
 
 Parameters = dict[str, Any]
 _TIMEOUT = 600
-
-
-def step(_context: Any, number: int) -> int:
-    return number + 1
-
-
-def chain(context: Any, steps: int) -> Generator[Any, Any, int]:
-    number = 0
-    for _ in range(steps):
-        number = yield context.call_activity(step, input=number)
-    return number
-
-
-def fan_out(context: Any, width: int) -> Generator[Any, Any, int]:
-    results = yield when_all([context.call_activity(step, input=number) for number in range(width)])
-    return sum(results)
 
 
 def feasible(workload: str, parameters: Parameters) -> bool:

@@ -22,7 +22,7 @@ def chain(context: Any, steps: int) -> Generator[Any, Any, int]:
 
 def fan_out(context: Any, width: int) -> Generator[Any, Any, int]:
     results = yield when_all([context.call_activity(step, input=number) for number in range(width)])
-    return len(results)
+    return sum(results)
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """Entities in a world where everything goes wrong, by seed. ``PERDURE_SEEDS=5000`` looks at more of them."""
 
 import asyncio
-import os
 from contextlib import suppress
 from typing import Any
 
@@ -11,10 +10,9 @@ from perdure.engine import partition_loop
 from perdure.testing.faults import Plan
 from perdure.testing.virtual_clock import VirtualClock, run_simulation
 from tests.simulation.bank import Bank, build_bank
+from tests.simulation.seeds import Trouble, batches, check_crashes, check_worlds, first_of
 from tests.simulation.test_remote import unreliable_workers
 from tests.simulation.test_simulation import (  # noqa: F401 - the fixture is used by being there
-    CrashPoint,
-    Trouble,
     UntilLate,
     accidents,
     little_engine,
@@ -23,10 +21,6 @@ from tests.simulation.test_simulation import (  # noqa: F401 - the fixture is us
 )
 from tests.simulation.world import World
 
-SEEDS = int(os.environ.get("PERDURE_SEEDS", "150"))
-FIRST_SEED = int(os.environ.get("PERDURE_FIRST_SEED", "0"))
-_WITH_WORKERS = (SEEDS + 2) // 3
-_BATCH = 50
 _LONG_ENOUGH = 24 * 3600.0
 _MIXES = [frozenset({"orchestrators", "entities"}), frozenset({"entities"}), frozenset({"orchestrators"})]
 
@@ -71,57 +65,39 @@ async def one_bank(
     return world
 
 
-@pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + SEEDS, _BATCH))
-def test_random_worlds(first: int) -> None:
-    checked = 0
-    for seed in range(first, min(first + _BATCH, FIRST_SEED + SEEDS)):
+def run(seed: int) -> World:
+    async def main(clock: VirtualClock) -> World:
+        return await one_bank(clock, seed, _faults(clock, seed), 1 + seed % 7, accidents, unhang)
 
-        async def main(clock: VirtualClock) -> World:
-            rate = [0, 0.01, 0.1, 0.3][seed % 4]  # noqa: B023
-            return await one_bank(clock, seed, UntilLate(clock, seed, rate), 1 + seed % 7, accidents, unhang)  # noqa: B023
+    return run_simulation(main, seed)
 
-        world = run_simulation(main, seed)
-        checked += world.checked
-        assert not world.facts.violations, (
-            f"seed {seed}: {world.facts.violations[:5]}\n"
-            f"to see it again: PERDURE_SEEDS=1 PERDURE_FIRST_SEED={seed} python -m pytest tests/simulation/test_entities.py"
-        )
-    assert checked  # the replay checker was at work
+
+def run_with_workers(seed: int) -> World:
+    async def main(clock: VirtualClock) -> World:
+        plan, mix = _faults(clock, seed), _MIXES[seed % 3]
+        return await one_bank(clock, seed, plan, 1 + seed % 7, accidents, unreliable_workers, mix)
+
+    return run_simulation(main, seed)
+
+
+def _faults(clock: VirtualClock, seed: int) -> Plan:
+    return UntilLate(clock, seed, [0, 0.01, 0.1, 0.3][seed % 4])
+
+
+@pytest.mark.parametrize("seeds", batches(150, 50), ids=first_of)
+def test_random_worlds(seeds: range) -> None:
+    check_worlds(run, seeds, "tests/simulation/test_entities.py")
 
 
 @pytest.mark.parametrize("when", ["hang", "after"])
 @pytest.mark.parametrize("seed", range(6))
 def test_a_crash_at_every_commit(seed: int, when: Any) -> None:
-    n = 0
-    fired = True
-    while fired:
-        n += 1
-        plan = CrashPoint(n, when)
+    async def live(clock: VirtualClock, plan: Plan, crash: Trouble) -> World:
+        return await one_bank(clock, seed, plan, 2, nothing, crash)
 
-        async def main(clock: VirtualClock) -> World:
-            async def crash(troubled: World) -> None:
-                await plan.reached.wait()  # noqa: B023
-                await troubled.crash()
-
-            return await one_bank(clock, seed, plan, 2, nothing, crash)  # noqa: B023
-
-        world = run_simulation(main, seed)
-        assert not world.facts.violations, f"seed {seed}, crash at commit {n}: {world.facts.violations[:5]}"
-        fired = plan.fired
-    assert n > 5
+    assert check_crashes(seed, when, live) > 5
 
 
-@pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + _WITH_WORKERS, _BATCH))
-def test_random_worlds_with_workers(first: int) -> None:
-    for seed in range(first, min(first + _BATCH, FIRST_SEED + _WITH_WORKERS)):
-
-        async def main(clock: VirtualClock) -> World:
-            rate = [0, 0.01, 0.1, 0.3][seed % 4]  # noqa: B023
-            plan, mix = UntilLate(clock, seed, rate), _MIXES[seed % 3]  # noqa: B023
-            return await one_bank(clock, seed, plan, 1 + seed % 7, accidents, unreliable_workers, mix)  # noqa: B023
-
-        world = run_simulation(main, seed)
-        assert not world.facts.violations, (
-            f"seed {seed}: {world.facts.violations[:5]}\n"
-            f"to see it again: PERDURE_SEEDS=1 PERDURE_FIRST_SEED={seed} python -m pytest tests/simulation/test_entities.py"
-        )
+@pytest.mark.parametrize("seeds", batches(150, 50, part=3), ids=first_of)
+def test_random_worlds_with_workers(seeds: range) -> None:
+    check_worlds(run_with_workers, seeds, "tests/simulation/test_entities.py")

@@ -1,7 +1,6 @@
 """Several engines on one hub in a world where everything goes wrong, by seed. ``PERDURE_SEEDS=5000`` looks at more of them."""
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -15,12 +14,10 @@ from perdure.testing.virtual_clock import VirtualClock, run_simulation
 from tests.simulation import test_simulation
 from tests.simulation.bank import Bank, build_bank
 from tests.simulation.fleet import Fleet
+from tests.simulation.seeds import batches, check_worlds, first_of
 from tests.simulation.test_simulation import little_engine  # noqa: F401 - the fixture is used by being there
 from tests.simulation.workload import Client, build_app, left_open
 
-SEEDS = int(os.environ.get("PERDURE_SEEDS", "60"))
-FIRST_SEED = int(os.environ.get("PERDURE_FIRST_SEED", "0"))
-_BATCH = 50
 _LONG_ENOUGH = 2 * 3600.0
 _CALLS = (
     *("open", "acquire", "release", "commit", "load", "inbox", "with_pending", "due", "get", "history"),
@@ -134,18 +131,9 @@ def bank(seed: int) -> Fleet:
     return run_simulation(main, seed)
 
 
-@pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + SEEDS, _BATCH))
+@pytest.mark.parametrize("seeds", batches(60, 50), ids=first_of)
 @pytest.mark.parametrize("world", [programs, bank])
-def test_random_fleets(world: Callable[[int], Fleet], first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_fleets(world: Callable[[int], Fleet], seeds: range, monkeypatch: pytest.MonkeyPatch) -> None:
     if world is bank:
         monkeypatch.setattr(partition_loop, "_MAX_GATHERED", 3)
-    checked = 0
-    for seed in range(first, min(first + _BATCH, FIRST_SEED + SEEDS)):
-        fleet = world(seed)
-        checked += fleet.checked
-        assert not fleet.facts.violations, (
-            f"seed {seed}: {fleet.facts.violations[:5]}\n"
-            f"to see it again: PERDURE_SEEDS=1 PERDURE_FIRST_SEED={seed} "
-            f"python -m pytest tests/simulation/test_fleet.py -k {world.__name__}"
-        )
-    assert checked  # the replay checker was at work
+    check_worlds(world, seeds, f"tests/simulation/test_fleet.py -k {world.__name__}")

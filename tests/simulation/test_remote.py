@@ -1,7 +1,6 @@
 """Code in workers, in a world where everything goes wrong: machines crash, stores fail, workers vanish and give work back."""
 
 import asyncio
-import os
 import random
 from contextlib import suppress
 from typing import Any
@@ -10,11 +9,11 @@ import pytest
 
 from perdure.core.answer_checks import StaleAnswerError
 from perdure.engine.errors import EngineStoppedError
-from perdure.testing.faults import incremental
+from perdure.testing.faults import Plan, incremental
 from perdure.testing.virtual_clock import VirtualClock, run_simulation
 from tests.remote_worker import HubWithWorker
+from tests.simulation.seeds import Trouble, batches, check_crashes, check_failing_calls, check_worlds, first_of
 from tests.simulation.test_simulation import (
-    CrashPoint,
     UntilLate,
     accidents,
     little_engine,
@@ -26,9 +25,6 @@ from tests.simulation.world import World
 
 __all__ = ["little_engine"]  # a fixture, for all tests here
 
-SEEDS = int(os.environ.get("PERDURE_SEEDS", "50"))
-FIRST_SEED = int(os.environ.get("PERDURE_FIRST_SEED", "0"))
-_BATCH = 25
 ALL = frozenset({"orchestrators", "activities"})
 MIXES = [ALL, frozenset({"orchestrators"}), frozenset({"activities"})]
 
@@ -79,52 +75,25 @@ def run(seed: int) -> World:
     return run_simulation(main, seed)
 
 
-@pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + SEEDS, _BATCH))
-def test_random_worlds(first: int) -> None:
-    checked = 0
-    for seed in range(first, min(first + _BATCH, FIRST_SEED + SEEDS)):
-        world = run(seed)
-        checked += world.checked
-        assert not world.facts.violations, (
-            f"seed {seed}: {world.facts.violations[:5]}\n"
-            f"to see it again: PERDURE_SEEDS=1 PERDURE_FIRST_SEED={seed} python -m pytest tests/simulation/test_remote.py"
-        )
-    assert checked  # the replay checker was at work
+@pytest.mark.parametrize("seeds", batches(50, 25), ids=first_of)
+def test_random_worlds(seeds: range) -> None:
+    check_worlds(run, seeds, "tests/simulation/test_remote.py")
 
 
 @pytest.mark.parametrize(
     ("methods", "when"), [(("commit",), "before"), (("commit",), "after"), (("load", "due"), "before")], ids=str
 )
 def test_every_store_call_fails_once(methods: tuple[str, ...], when: Any) -> None:
-    seed = 0
+    async def live(clock: VirtualClock, plan: Plan) -> World:
+        return await one_world(clock, 0, plan, 2, nothing, elsewhere=ALL)
 
-    async def main(clock: VirtualClock) -> World:
-        return await one_world(clock, seed, plan, 2, nothing, elsewhere=ALL)
-
-    plans = 0
-    for plan in incremental(*methods, when=when):
-        world = run_simulation(main, seed)
-        assert not world.facts.violations, f"seed {seed}, {plan}: {world.facts.violations[:5]}"
-        plans += 1
-    assert plans > 1
+    assert check_failing_calls(0, incremental(*methods, when=when), live) > 1
 
 
 @pytest.mark.parametrize("when", ["hang", "after"])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_crash_at_every_commit(seed: int, when: str) -> None:
-    async def main(clock: VirtualClock) -> World:
-        async def crash(world: World) -> None:
-            await plan.reached.wait()
-            await world.crash()
-
+    async def live(clock: VirtualClock, plan: Plan, crash: Trouble) -> World:
         return await one_world(clock, seed, plan, 1, nothing, crash, elsewhere=ALL)
 
-    n = 0
-    fired = True
-    while fired:
-        n += 1
-        plan = CrashPoint(n, when)
-        world = run_simulation(main, seed)
-        assert not world.facts.violations, f"seed {seed}, crash at commit {n}: {world.facts.violations[:5]}"
-        fired = plan.fired
-    assert n > 2
+    assert check_crashes(seed, when, live) > 2

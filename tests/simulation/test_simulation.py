@@ -5,7 +5,6 @@ import itertools
 import os
 import random
 import socket
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, cast
 
@@ -14,14 +13,12 @@ import pytest
 from perdure.engine import hydration, partition_loop, recovery
 from perdure.engine.timers import Timers
 from perdure.store.errors import LeaseLostError
-from perdure.testing.faults import Fault, NthCall, Plan, SeededFaults, incremental
+from perdure.testing.faults import Fault, Plan, SeededFaults, incremental
 from perdure.testing.virtual_clock import VirtualClock, run_simulation
+from tests.simulation.seeds import Trouble, batches, check_crashes, check_failing_calls, check_worlds, first_of
 from tests.simulation.workload import Client, build_app, left_open
 from tests.simulation.world import World
 
-SEEDS = int(os.environ.get("PERDURE_SEEDS", "250"))
-FIRST_SEED = int(os.environ.get("PERDURE_FIRST_SEED", "0"))
-_BATCH = 50
 _ids = random.Random()
 _LONG_ENOUGH = 24 * 3600.0
 _STORE_CALLS = ("open", "acquire", "commit", "load", "inbox", "with_pending", "due", "get", "history")
@@ -73,9 +70,6 @@ async def unhang(world: World) -> None:
         world.let_go()
 
 
-Trouble = Callable[[World], Coroutine[Any, Any, None]]
-
-
 async def one_world(
     clock: VirtualClock,
     seed: int,
@@ -118,17 +112,9 @@ def run(seed: int) -> World:
     return run_simulation(main, seed)
 
 
-@pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + SEEDS, _BATCH))
-def test_random_worlds(first: int) -> None:
-    checked = 0
-    for seed in range(first, min(first + _BATCH, FIRST_SEED + SEEDS)):
-        world = run(seed)
-        checked += world.checked
-        assert not world.facts.violations, (
-            f"seed {seed}: {world.facts.violations[:5]}\n"
-            f"to see it again: PERDURE_SEEDS=1 PERDURE_FIRST_SEED={seed} python -m pytest tests/simulation -k random_worlds"
-        )
-    assert checked  # the replay checker was at work
+@pytest.mark.parametrize("seeds", batches(250, 50), ids=first_of)
+def test_random_worlds(seeds: range) -> None:
+    check_worlds(run, seeds, "tests/simulation/test_simulation.py")
 
 
 METHODS = [("commit",), ("load", "inbox", "with_pending", "due"), ("open", "acquire")]
@@ -138,51 +124,20 @@ KINDS = [*((methods, when, None) for methods in METHODS for when in ("before", "
 @pytest.mark.parametrize(("methods", "when", "error"), KINDS, ids=str)
 @pytest.mark.parametrize("seed", range(2))
 def test_every_store_call_fails_once(seed: int, methods: tuple[str, ...], when: Any, error: Any) -> None:
-    async def main(clock: VirtualClock) -> World:
+    async def live(clock: VirtualClock, plan: Plan) -> World:
         return await one_world(clock, seed, plan, 2, nothing)
 
-    plans = 0
-    for plan in incremental(*methods, when=when, **({"error": error} if error else {})):
-        world = run_simulation(main, seed)
-        assert not world.facts.violations, f"seed {seed}, {plan}: {world.facts.violations[:5]}"
-        plans += 1
-    assert plans > 1
-
-
-class CrashPoint(NthCall):
-    """Tells when the n-th commit has come. It hangs, or takes effect before anybody learns of it."""
-
-    def __init__(self, n: int, when: Any) -> None:
-        super().__init__(n, ["commit"], Fault(when))
-        self.reached = asyncio.Event()
-
-    def fault(self, method: str) -> Fault | None:
-        """See ``Plan``."""
-        fault = super().fault(method)
-        if fault is not None:
-            self.reached.set()
-        return fault
+    plans = incremental(*methods, when=when, **({"error": error} if error else {}))
+    assert check_failing_calls(seed, plans, live) > 1
 
 
 @pytest.mark.parametrize("when", ["hang", "after"])
 @pytest.mark.parametrize("seed", range(7))
 def test_a_crash_at_every_commit(seed: int, when: str) -> None:
-    async def main(clock: VirtualClock) -> World:
-        async def crash(world: World) -> None:
-            await plan.reached.wait()
-            await world.crash()
-
+    async def live(clock: VirtualClock, plan: Plan, crash: Trouble) -> World:
         return await one_world(clock, seed, plan, 1, nothing, crash)
 
-    n = 0
-    fired = True
-    while fired:
-        n += 1
-        plan = CrashPoint(n, when)
-        world = run_simulation(main, seed)
-        assert not world.facts.violations, f"seed {seed}, crash at commit {n}: {world.facts.violations[:5]}"
-        fired = plan.fired
-    assert n > 2
+    assert check_crashes(seed, when, live) > 2
 
 
 def test_the_same_seed_gives_the_same_world() -> None:
