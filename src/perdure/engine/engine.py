@@ -6,20 +6,20 @@ import socket
 from collections.abc import Collection, Iterable, Sequence
 
 from perdure.core.converter import JsonConverter
-from perdure.core.effects import CancelActivities, DispatchActivity, Effect, EntityOperationLost, InstanceEnded
-from perdure.core.events import EntityStateSaved, ExecutionStarted, TaskCompleted, TaskFailed
+from perdure.core.effects import DispatchActivity, Effect
+from perdure.core.events import EntityStateSaved, TaskCompleted, TaskFailed
 from perdure.core.functions import Functions
 from perdure.core.hydrated import Hydrated
 from perdure.core.ids import partition_of
 from perdure.core.messages import Message
 from perdure.core.state import InstanceState
-from perdure.core.status import OrchestrationRuntimeStatus
 from perdure.engine.activities import ActivityExecutor, ActivityOutcome, Settlement
 from perdure.engine.clock import Clock, HubClock
 from perdure.engine.committer import Batch, Committer
 from perdure.engine.dispatching import Dispatching
 from perdure.engine.envelopes import Envelope, Origin, WorkerAnswer
-from perdure.engine.errors import CommitFailedError, EngineStoppedError, NotShareableError
+from perdure.engine.errors import EngineStoppedError, NotShareableError
+from perdure.engine.failover import Failover, tell
 from perdure.engine.hooks import EngineHooks
 from perdure.engine.inbox import Inbox
 from perdure.engine.load import Load
@@ -28,6 +28,7 @@ from perdure.engine.open_work import OpenWork
 from perdure.engine.ownership import Ownership
 from perdure.engine.partition_loop import PartitionLoop
 from perdure.engine.recovery import activity_key
+from perdure.engine.releasing import Releasing
 from perdure.engine.remote.remote import RemoteWork
 from perdure.engine.settings import EngineSettings
 from perdure.engine.shared_activities import SharedActivities
@@ -36,7 +37,7 @@ from perdure.engine.user_transactions import UserTransactions
 from perdure.engine.waiters import Waiters
 from perdure.engine.watchdog import Watchdog
 from perdure.store.contract import Beat, HubInfo, HubStore, InstanceRecord
-from perdure.store.errors import LeaseLostError, StoreUnavailableError, TransactionsUnsupportedError
+from perdure.store.errors import StoreUnavailableError, TransactionsUnsupportedError
 
 _BEGIN_LOOK_AGAIN = 0.5
 """Seconds after which whoever waits for a begin looks into a shared store."""
@@ -65,7 +66,6 @@ class Engine:
         self._started = False
         self._closing = False
         self._relief = asyncio.Event()
-        self._next_eviction: asyncio.TimerHandle | None = None
         self.waiters = Waiters()
         self.remote = self._make_remote()
         """What workers do for this hub, where the settings leave anything to them."""
@@ -283,6 +283,34 @@ class Engine:
             undecided=self._on_due,
             failed=self._failed,
         )
+        self._releasing = Releasing(
+            settings,
+            self.clock,
+            self._hooks,
+            loop=self._loop,
+            dispatching=self._dispatching,
+            inbox=self._inbox,
+            timers=self._timers,
+            waiters=self.waiters,
+            remote=self.remote,
+            neighbours=neighbours,
+            closing=lambda: self._closing,
+        )
+        self._failover = Failover(
+            self._hooks,
+            max_retry_delay=settings.max_retry_delay.total_seconds(),
+            loop=self._loop,
+            committer=self._committer,
+            dispatching=self._dispatching,
+            ownership=self._ownership,
+            open_work=self._open_work,
+            remote=self.remote,
+            neighbours=neighbours,
+            stopped=lambda: self._stopped is not None,
+            begin=self._begin,
+            resumed=self._on_recovered,
+            shut=self._shut,
+        )
 
     def _partition(self, instance_id: str) -> int:
         return partition_of(instance_id, self._partition_count)
@@ -467,41 +495,8 @@ class Engine:
             self._open_work.hydrated(instance_id, works)
 
     def _released(self, batch: Batch, effects: list[Effect]) -> None:
-        """The batch is durable: now, and only now, the outside learns of it (rule 1)."""
-        for effect in effects:
-            self._release(effect, batch)
-        for envelope, error in batch.answers:
-            if error is not None and envelope.reply is None:
-                self._report_unheard(envelope, error)
-            envelope.answer(error)
-        for mark in batch.marks:
-            if not mark.done():
-                mark.set_result(None)
-        if batch.consumed:
-            self._inbox.handled(batch.consumed)
-        if self._neighbours is not None:
-            self._neighbours.released(batch)
-        if not self._settings.passive:
-            for wake_at, instance_id in batch.wakes:
-                self._timers.add(wake_at, instance_id)
-        sessions = self._loop.sessions
-        for session in batch.sessions:
-            session.uncommitted -= 1
-            if self.waiters.for_begin and session.instance.status != OrchestrationRuntimeStatus.Pending:
-                self.waiters.begun(session.instance.instance_id)
-            if session.instance.ended and not session.uncommitted:
-                instance_id = session.instance.instance_id
-                if sessions.get(instance_id) is session:
-                    sessions.drop(instance_id)
-        if batch.reposts:
-            self._loop.repost(batch.reposts)
-        self._evict()
+        self._releasing.release(batch, effects)
         self._make_room()
-
-    def _report_unheard(self, envelope: Envelope, error: Exception) -> None:
-        started = envelope.message.event if envelope.message is not None else None
-        if isinstance(started, ExecutionStarted) and started.parent is None:
-            self._hooks.start_refused(envelope.instance_id, started.name, str(error))
 
     def _on_run(self) -> None:
         if self._committer.idle:
@@ -511,37 +506,6 @@ class Engine:
         """Lets waiting calls in, if there is room for them."""
         if not self._overloaded:
             self._relief.set()
-
-    def _evict(self) -> None:
-        """Holds the bounds of the session cache; comes back by itself as long as anything could fall idle."""
-        sessions = self._loop.sessions
-        sessions.evict(self.clock.now_us())
-        if self._next_eviction is None and len(sessions) and self._stopped is None:
-            self._next_eviction = asyncio.get_running_loop().call_later(
-                self._settings.session_idle_timeout.total_seconds(), self._evict_later
-            )
-
-    def _evict_later(self) -> None:
-        self._next_eviction = None
-        self._evict()
-
-    def _release(self, effect: Effect, batch: Batch) -> None:
-        match effect:
-            case DispatchActivity():
-                if not self._closing and not self._settings.passive:
-                    self._dispatching.dispatch(effect)
-            case CancelActivities():
-                self._dispatching.cancel(effect.instance_id)
-            case InstanceEnded():
-                self._hooks.instance_ended(effect.instance_id, effect.name, effect.status, effect.error)
-                record = batch.ended[effect.instance_id]
-                self.waiters.ended(effect.instance_id, record)
-                if self.remote is not None:
-                    self.remote.ended(effect.instance_id, record.row.execution_id)
-                if self._neighbours is not None:
-                    self._neighbours.exchange.ended(effect.instance_id)
-            case EntityOperationLost():
-                self._hooks.entity_operation_lost(effect.instance_id, effect.operation, effect.error, effect.traceback)
 
     # --- other engines of the hub -----------------------------------------------------------------------------------
 
@@ -593,62 +557,11 @@ class Engine:
     # --- failure and recovery -------------------------------------------------------------------------------------
 
     def _failed(self, error: BaseException, batches: Sequence[Batch] = ()) -> None:
-        """Drops everything that is ahead of the store (``batches`` failed to be written), then recovers or stops."""
-        self._committer.batch, unwritten = Batch(), self._committer.batch
-        lost = [*batches, unwritten]
-        callers = [caller for batch in lost for caller in batch.callers]
-        for batch in lost:
-            batch.give_up()
-        if self._neighbours is not None:
-            self._neighbours.exchange.requests.forget(callers)
-        asked_again = self._stopped is None and self._sharing is not None and isinstance(error, LeaseLostError)
-        if not asked_again:
-            told = CommitFailedError(f"the store failed while this call was being written, so its outcome is unknown: {error}")
-            _tell(callers, told)
-        if self._stopped is not None:
-            return
-        self._open_work.stop()
-        queued = self._loop.take_all()
-        self._dispatching.void()
-        if self.remote is not None:
-            self.remote.reset()
-        self._ownership.drop()
-        outcomes = (outcome for batch in lost for outcome in batch.outcomes)
-        # Where a lease was lost, surely nothing was written, so that the calls can go to the next owner.
-        waiting = [*outcomes, *(callers if asked_again else ()), *queued]
-        kept = [envelope for envelope in waiting if envelope.origin in (Origin.CLIENT, Origin.ACTIVITY)]
-        decided = [envelope for envelope in waiting if envelope.origin is Origin.WORKER]
-        if not isinstance(error, self._recoverable):
-            stopped = EngineStoppedError(f"the hub has stopped: {error}")
-            stopped.__cause__ = error
-            _tell([*kept, *decided], stopped)
-            self._shut(stopped)
-            self._hooks.stopped(error)
-            return
-        _tell(decided, _ask_again(error))  # what a worker was asked may not have become durable
-        self._loop.post(kept)  # it is paused: they wait there, also if this recovery is overtaken by another failure
-        self._open_work.run(self._recover(error))
+        self._failover.failed(error, batches)
 
-    async def _recover(self, error: BaseException) -> None:
-        attempt = 0
-        while True:
-            attempt += 1
-            self._hooks.recovering(error, attempt)
-            await asyncio.sleep(min(0.05 * 2 ** min(attempt - 1, 20), self._settings.max_retry_delay.total_seconds()))
-            await self._committer.drained()  # what is still being written must be visible to what is read next
-            try:
-                await self._begin()
-            except self._recoverable as again:
-                error = again
-            else:
-                self._go_on()
-                self.waiters.look_again(self.waiters.instance_ids)
-                return
-
-    @property
-    def _recoverable(self) -> tuple[type[BaseException], ...]:
-        """Where one engine owns everything, another owner is one too many. On a shared hub it is everyday life."""
-        return (StoreUnavailableError,) if self._sharing is None else (StoreUnavailableError, LeaseLostError)
+    def _on_recovered(self) -> None:
+        self._go_on()
+        self.waiters.look_again(self.waiters.instance_ids)
 
     async def _begin(self) -> None:
         """Takes the partitions and reads what is open in them. What is queued up already still matters."""
@@ -669,24 +582,11 @@ class Engine:
     def _shut(self, error: Exception) -> None:
         self._stopped = error
         self._open_work.stop()
-        _tell(self._loop.take_all(), error)
+        tell(self._loop.take_all(), error)
         if self.remote is not None:
             self.remote.stop()
         self.waiters.fail(error)
         if self._neighbours is not None:
             self._neighbours.exchange.requests.fail(error)
         self._relief.set()
-        if self._next_eviction is not None:
-            self._next_eviction.cancel()
-            self._next_eviction = None
-
-
-def _ask_again(error: BaseException) -> CommitFailedError:
-    return CommitFailedError(f"the store failed before this answer was written, so that the work is offered again: {error}")
-
-
-def _tell(callers: Iterable[Envelope], error: Exception) -> None:
-    """Says it to those who call this engine. Requests of other engines lie in the inbox, where they will be found again."""
-    for caller in callers:
-        if not caller.stored:
-            caller.answer(error)
+        self._releasing.stop()
