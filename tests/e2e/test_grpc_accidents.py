@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("durabletask.client")
 
+import grpc
 from durabletask import history, task
 from durabletask import worker as sdk_worker
 from durabletask.grpc_options import GrpcWorkerResiliencyOptions
@@ -183,7 +184,12 @@ def test_workers_and_clients_go_on_after_a_planned_restart(tmp_path: Path):
 
 
 def _output(client: Any, instance_id: str) -> Any:
-    state = client.get_orchestration_state(instance_id)
+    try:
+        state = client.get_orchestration_state(instance_id)
+    except grpc.RpcError as error:  # which clients of gRPC say for a while without a look at whether the server is back
+        if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        return None
     return state.get_output() if state is not None and state.runtime_status is Status.COMPLETED else None
 
 

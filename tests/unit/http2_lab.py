@@ -3,7 +3,7 @@
 import asyncio
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -110,6 +110,19 @@ class Peer:
             assert not (frame.kind == Kind.RST_STREAM and frame.stream == stream), "it is reset"
 
 
+@asynccontextmanager
+async def peer_at(port: int, *, greeted: bool = True, settings: dict[int, int] | None = None) -> AsyncIterator[Peer]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    peer = Peer(reader, writer)
+    try:
+        if greeted:
+            await peer.say(frames.PREFACE, frames.settings(settings or {}))
+            await peer.until(Kind.SETTINGS)
+        yield peer
+    finally:
+        writer.close()
+
+
 def frame(kind: int, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -> bytes:
     return frames.head(len(payload), kind, flags, stream) + payload
 
@@ -162,17 +175,8 @@ class Lab:
             self.sent += 1
             yield bytes(self.size)
 
-    @asynccontextmanager
-    async def peer(self, *, greeted: bool = True, settings: dict[int, int] | None = None) -> AsyncIterator[Peer]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        peer = Peer(reader, writer)
-        try:
-            if greeted:
-                await peer.say(frames.PREFACE, frames.settings(settings or {}))
-                await peer.until(Kind.SETTINGS)
-            yield peer
-        finally:
-            writer.close()
+    def peer(self, *, greeted: bool = True, settings: dict[int, int] | None = None) -> AbstractAsyncContextManager[Peer]:
+        return peer_at(self.port, greeted=greeted, settings=settings)
 
     async def serves(self) -> bool:
         """Whether a caller with manners is answered."""

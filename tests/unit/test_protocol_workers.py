@@ -16,9 +16,12 @@ from durabletask.internal import helpers  # noqa: E402
 import perdure as df  # noqa: E402
 from perdure.engine.settings import RemoteSettings  # noqa: E402
 from perdure.hub import TaskHub  # noqa: E402
+from perdure.protocol.http2 import frames  # noqa: E402
+from perdure.protocol.http2.frames import Kind  # noqa: E402
 from perdure.protocol.hubs import SingleHub  # noqa: E402
 from perdure.protocol.service import SERVICE  # noqa: E402
-from tests.unit.protocol_lab import Caller, calling, text  # noqa: E402
+from tests.unit.http2_lab import data, message, peer_at  # noqa: E402
+from tests.unit.protocol_lab import Caller, calling, server, stored_hubs, text  # noqa: E402
 
 DONE = pb.ORCHESTRATION_STATUS_COMPLETED
 EOF: Any = vars(grpc.aio)["EOF"]
@@ -320,3 +323,18 @@ async def test_streams_end_when_the_hub_closes():
             await hub.close()
             assert await asyncio.wait_for(worker._call.read(), 20) is EOF  # noqa: SLF001
         assert (await call.refusal("GetWorkItems", pb.GetWorkItemsRequest()))[0] == "UNAVAILABLE"
+
+
+async def test_a_worker_knows_that_the_server_goes_before_its_stream_ends():
+    """It connects again at once, and not to a server that is about to close the connection."""
+    async with server(stored_hubs(remote=True)) as served, peer_at(served.port) as peer:
+        await peer.say(peer.begin(f"/{SERVICE.full_name}/GetWorkItems"), data(1, message(b"")))
+        await peer.until(Kind.HEADERS, 1)
+        stopping = asyncio.create_task(served.stop())
+        seen: list[str] = []
+        while (frame := await peer.next()) is not None:
+            seen.append(f"{Kind(frame.kind).name} {frame.stream}")
+            if frame.kind == Kind.PING:
+                await peer.say(frames.ping(frame.payload, ack=True))
+        assert seen == ["GOAWAY 0", "PING 0", "GOAWAY 0", "HEADERS 1"]
+        await stopping

@@ -96,5 +96,6 @@ class ProtocolServer:
         if server is None or self._service is None:
             return
         await asyncio.shield(self._hubs.close())
+        await server.say_goodbye()
         self._service.let_workers_go()
         await server.stop(self._settings.drain_grace)

@@ -14,7 +14,6 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from perdure.client.raw import RawClient
-from perdure.engine.remote.worker import Worker
 from perdure.protocol.access import Gate, UnauthenticatedError
 from perdure.protocol.errors import InvalidRequestError
 from perdure.protocol.http2.calls import Caller, Handlers, StreamingHandler, UnaryHandler
@@ -24,6 +23,7 @@ from perdure.protocol.hubs import ServedHub, TaskHubs
 from perdure.protocol.item_sizes import ItemSizes
 from perdure.protocol.settings import ProtocolSettings
 from perdure.protocol.status_codes import StatusCode, status_of
+from perdure.protocol.worker_streams import WorkerStreams
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TaskHubSidecarService"]
 _HUB = "task hub"
@@ -40,7 +40,7 @@ class Call:
         hub_name: str | None,
         settings: ProtocolSettings,
         peer: str,
-        workers: set[Worker],
+        workers: WorkerStreams,
         item_sizes: ItemSizes,
     ) -> None:
         self.hubs = hubs
@@ -48,7 +48,7 @@ class Call:
         """As the caller gave it; ``None`` where it gave none."""
         self.settings = settings
         self.workers = workers
-        """Those that are connected through this server."""
+        """The streams of those that are connected through this server."""
         self.peer = peer
         """Where the call comes from."""
         self.item_sizes = item_sizes
@@ -95,13 +95,12 @@ class Service:
         self._immediate = immediate
         self._streaming = streaming
         self._gate = Gate(settings.tokens)
-        self._workers: set[Worker] = set()
+        self._workers = WorkerStreams()
         self._item_sizes = ItemSizes(settings.max_message_bytes)
 
     def let_workers_go(self) -> None:
         """Ends the streams of all workers."""
-        for worker in list(self._workers):
-            worker.disconnect()
+        self._workers.let_go()
 
     def handlers(self) -> Handlers:
         """What a server is given."""

@@ -41,7 +41,7 @@ async def get_work_items(call: Call, request: pb.GetWorkItemsRequest) -> AsyncGe
         ),
         _filter(request),
     )
-    call.workers.add(worker)
+    call.workers.begun(worker)
     silence = call.settings.health_ping.total_seconds()
     deliveries = Deliveries(call.item_sizes, call.peer, asyncio.get_running_loop().time, lambda token: _give_back(remote, token))
     try:
@@ -53,10 +53,11 @@ async def get_work_items(call: Call, request: pb.GetWorkItemsRequest) -> AsyncGe
                     yield item
             if not works:
                 if not worker.connected:
+                    await call.workers.hub_ended()
                     return
                 yield health_ping()
     finally:
-        call.workers.discard(worker)
+        call.workers.ended(worker)
         if worker.connected:
             deliveries.gone()
         worker.disconnect()

@@ -17,7 +17,7 @@ from perdure.protocol.http2.errors import (
 )
 from perdure.protocol.http2.frames import ACK, END_HEADERS, END_STREAM, HEADER_LENGTH, MAX_FRAME, MAX_WINDOW, PADDED, Kind
 from perdure.protocol.http2.headers import MAX_HEADERS, Head, HeaderReader
-from perdure.protocol.http2.sending import Sending
+from perdure.protocol.http2.sending import GOODBYE, Sending
 from perdure.protocol.http2.streams import Stream
 
 _READ = 64 * 1024
@@ -92,6 +92,7 @@ class Connection(Sending):
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.BaseProtocol``."""
         self._closing = True
+        self._parted()
         streams, self._streams = self._streams, {}
         for stream in streams.values():
             self._release(stream)
@@ -155,6 +156,8 @@ class Connection(Sending):
             raise ProtocolError(FRAME_SIZE_ERROR, "a ping has 8 bytes")
         if not flags & ACK:
             self._write(frames.ping(payload, ack=True))
+        elif payload == GOODBYE:
+            self._parted()
 
     def _on_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
         """Nothing: the peer ends the connection when its calls are answered."""

@@ -5,11 +5,13 @@ import asyncio
 from perdure.protocol.http2 import frames
 from perdure.protocol.http2.budget import Budget
 from perdure.protocol.http2.errors import NO_ERROR
-from perdure.protocol.http2.frames import MAX_FRAME, Kind
+from perdure.protocol.http2.frames import MAX_FRAME, MAX_WINDOW, Kind
 from perdure.protocol.http2.streams import Stream
 
 _BURST = 256 * 1024
 """Bytes that are given to the network at a time."""
+GOODBYE = b"farewell"
+"""What a ping says whose answer comes behind the last call of a peer."""
 
 
 class Sending(asyncio.BufferedProtocol):
@@ -32,6 +34,8 @@ class Sending(asyncio.BufferedProtocol):
         self._burst = 0
         """Bytes of answers since the last flush."""
         self._paused = False
+        self._goodbye: asyncio.Future[None] | None = None
+        """What waits for the peer to know that this end is going."""
         self._closing = False
 
     def pause_writing(self) -> None:
@@ -110,6 +114,15 @@ class Sending(asyncio.BufferedProtocol):
         """Asks for a sign of life."""
         self._write(frames.ping(bytes(8), ack=False))
 
+    async def say_goodbye(self) -> None:
+        """Says that no new calls will be taken. Returns once the peer knows: all calls that it will ever begin have come then.
+
+        Naming a last call right away would leave those that are on their way without an answer (RFC 9113, section 6.8).
+        """
+        self._goodbye = self._loop.create_future()
+        self._write(frames.goaway(MAX_WINDOW, NO_ERROR) + frames.ping(GOODBYE, ack=False))
+        await self._goodbye
+
     def go_away(self) -> None:
         """Takes no new calls; ends when those that are under way have."""
         if not self._closing:
@@ -127,6 +140,10 @@ class Sending(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Ends it without a word."""
         self._transport.abort()
+
+    def _parted(self) -> None:
+        if self._goodbye is not None and not self._goodbye.done():
+            self._goodbye.set_result(None)
 
     # --- out ------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from perdure.protocol.http2.budget import Budget
 from perdure.protocol.http2.calls import Call, Handlers
 from perdure.protocol.http2.connection import Connection
-from perdure.protocol.http2.errors import DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED
+from perdure.protocol.http2.errors import DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from perdure.protocol.http2.frames import MAX_WINDOW
 from perdure.protocol.http2.headers import Head
 from perdure.protocol.http2.streams import Stream
@@ -22,6 +22,8 @@ _PATIENCE = 20.0
 """Seconds that it may take for that."""
 _REQUEST_PATIENCE = 120.0
 """Seconds that a request may take to come in."""
+_GOODBYE = 1.0
+"""Seconds that a peer has to notice that the server is going."""
 
 
 class Http2Server:
@@ -39,6 +41,7 @@ class Http2Server:
         self._server: asyncio.Server | None = None
         self._look: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
+        self._going = False
 
     async def start(self, host: str, port: int) -> int:
         """Returns the port where it listens.
@@ -53,11 +56,25 @@ class Http2Server:
         self._look = loop.call_later(_PATIENCE, self._look_around)
         return int(server.sockets[0].getsockname()[1])
 
+    async def say_goodbye(self) -> None:
+        """Takes no more calls, and returns once all peers know; those that say nothing have ``_GOODBYE`` seconds."""
+        if self._server is None:
+            return
+        self._going = True
+        self._server.close()
+        if self._connections:
+            _, silent = await asyncio.wait(
+                [asyncio.ensure_future(connection.say_goodbye()) for connection in self._connections], timeout=_GOODBYE
+            )
+            for wait in silent:
+                wait.cancel()
+
     async def stop(self, grace: timedelta) -> None:
         """Takes no more calls, lets those that are under way end within ``grace``, then ends them."""
         if self._server is None:
             return
-        self._server.close()
+        if not self._going:
+            await self.say_goodbye()
         if self._look is not None:
             self._look.cancel()
         for connection in list(self._connections):
@@ -90,7 +107,9 @@ class Http2Server:
         if call.over:
             return
         self._calls.add(call)
-        if len(self._calls) > self._max_calls and head.path not in self._handlers.urgent:
+        if self._going:
+            call.refuse(UNAVAILABLE, "the server is going")
+        elif len(self._calls) > self._max_calls and head.path not in self._handlers.urgent:
             call.refuse(RESOURCE_EXHAUSTED, f"the server has {self._max_calls} calls under way, and takes no more now")
 
     def _ended(self, call: Call) -> None:
