@@ -10,6 +10,7 @@ from typing import Any
 import perdure as df
 from perdure.core.answers import OrchestratorAnswer
 from perdure.core.events import ExecutionCompleted, TaskScheduled
+from perdure.engine.hooks import EngineHooks
 from perdure.engine.remote.remote import RemoteWork
 from perdure.engine.remote.work import ActivityWork, EntityWork, OrchestratorWork, WorkerLimits, WorkFilter
 from perdure.engine.remote.worker import Worker
@@ -27,12 +28,11 @@ class Bench:
         self.app = df.DFApp()
 
     @asynccontextmanager
-    async def hub(self, *, remote: df.RemoteSettings | None = None, **settings: Any):
+    async def hub(self, *, remote: df.RemoteSettings | None = None, hooks: EngineHooks | None = None, **settings: Any):
         """An open hub."""
         checker = ReplayChecker(MemoryStore(self.data, clock=self.clock.now_us))
-        hub = df.TaskHub(
-            self.app, checker, settings=df.EngineSettings(remote=remote or df.RemoteSettings(), **settings), clock=self.clock
-        )
+        engine = df.EngineSettings(remote=remote or df.RemoteSettings(), **settings)
+        hub = df.TaskHub(self.app, checker, settings=engine, hooks=hooks, clock=self.clock)
         checker.watch(hub.live_state)
         async with hub:
             yield hub

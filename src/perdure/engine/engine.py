@@ -176,6 +176,7 @@ class Engine:
             wake=self._on_due,
             decide=self._on_decided,
             report=self._on_reported,
+            unwanted=self._hooks.work_unwanted,
         )
 
     def _has_idle_hands(self) -> bool:

@@ -19,6 +19,9 @@ class EngineHooks:
     def blocked(self, instance_id: str, name: str, seconds: float, stack: str) -> None:
         """An orchestrator's turn takes so long that it holds everybody up; ``stack`` shows where it stands."""
 
+    def work_unwanted(self, kind: str, name: str, count: int, workers: int) -> None:
+        """Work items wait that none of the connected workers takes. ``kind`` is ``orchestrator``, ``activity`` or ``entity``."""
+
     def recovering(self, error: BaseException, attempt: int) -> None:
         """The store failed; speculative state was dropped and the engine starts again from what is stored."""
 

@@ -25,6 +25,8 @@ class RemoteSettings:
     """The same for an activity."""
     max_rest: timedelta = timedelta(seconds=30)
     """Longest pause before an item that a worker has given back is offered again."""
+    unwanted_after: timedelta = timedelta(seconds=30)
+    """Work that no connected worker has taken for so long is reported, within twice that time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

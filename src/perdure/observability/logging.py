@@ -47,6 +47,16 @@ class LoggingHooks(EngineHooks):
             stack,
         )
 
+    def work_unwanted(self, kind: str, name: str, count: int, workers: int) -> None:
+        """Once for each name, until a worker takes it: it may be meant to wait, and it may be a slip in a name."""
+        _log.warning(
+            "work for the %s %r waits (items: %d): %s. It goes on as soon as a worker connects that has it.",
+            kind,
+            name,
+            count,
+            f"none of the {workers} connected workers takes it" if workers else "no worker is connected",
+        )
+
     def recovering(self, error: BaseException, attempt: int) -> None:
         """The store will be tried again."""
         _log.warning("the store failed (attempt %d to go on from what is stored): %s", attempt, error)

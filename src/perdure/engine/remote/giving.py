@@ -12,6 +12,7 @@ from perdure.core.remote_entity import RemoteEntity
 from perdure.core.remote_orchestration import RemoteOrchestration
 from perdure.engine.clock import Clock
 from perdure.engine.remote.items import Grant, Item, Lanes, Phase, lane_key
+from perdure.engine.remote.unwanted import Report, Unwanted
 from perdure.engine.remote.work import ActivityWork, EntityWork, Kind, OrchestratorWork, Work, WorkerLimits, WorkFilter
 from perdure.engine.remote.worker import Worker
 from perdure.engine.settings import RemoteSettings
@@ -31,14 +32,16 @@ class Giving:
         *,
         instance: Callable[[str], Hydrated | None],
         wake: Callable[[Iterable[str]], None],
+        unwanted: Report,
     ) -> None:
-        """``instance`` gives a hot one; ``wake`` has instances say again what they want."""
+        """``instance`` gives a hot one; ``wake`` has instances say again what they want; ``unwanted`` hears what nobody takes."""
         self._settings = settings
         self._clock = clock
         self._instance = instance
         self._wake = wake
         self.workers: list[Worker] = []
         self._lanes = Lanes()
+        self._unwanted = Unwanted(self._lanes, self.workers, settings.unwanted_after.total_seconds(), unwanted)
         self.items: dict[object, Item] = {}
         """Everything that is to be done, by key."""
         self._grants: dict[str, Grant] = {}
@@ -121,6 +124,7 @@ class Giving:
                 best = worker
         if best is None or not self.open:
             self._lanes.add(item, first=first)
+            self._unwanted.queued()
         else:
             self._hand_over(item, best)
 
@@ -316,6 +320,7 @@ class Giving:
             worker.disconnect()
         for rest in self._rests:
             rest.cancel()
+        self._unwanted.stop()
         if self._look is not None:
             self._look.cancel()
             self._look = None

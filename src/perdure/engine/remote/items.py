@@ -97,6 +97,12 @@ class Lanes:
                 return found
         return None
 
+    def waiting(self) -> dict[LaneKey, int]:
+        """How many items wait in each lane that isn't empty."""
+        lanes = {key: lane for lanes in self._lanes.values() for key, lane in lanes.items()}
+        counts = {key: sum(item.phase is Phase.QUEUED for item in lane) for key, lane in lanes.items()}
+        return {key: count for key, count in counts.items() if count}
+
     @staticmethod
     def _first(lane: deque[Item]) -> Item | None:
         while lane:

@@ -20,6 +20,7 @@ from perdure.engine.errors import EngineStoppedError
 from perdure.engine.recovery import activity_key
 from perdure.engine.remote.giving import Giving
 from perdure.engine.remote.items import Item, Phase
+from perdure.engine.remote.unwanted import Report
 from perdure.engine.remote.work import Kind, WorkerLimits, WorkFilter
 from perdure.engine.remote.worker import Worker
 from perdure.engine.settings import RemoteSettings
@@ -37,9 +38,13 @@ class RemoteWork:
         wake: Callable[[Iterable[str]], None],
         decide: Callable[[str, WorkerAnswer], Awaitable[None]],
         report: Callable[[ActivityOutcome], None],
+        unwanted: Report,
     ) -> None:
-        """``instance`` gives a hot one; ``wake`` has instances say again what they want; the others pass answers on."""
-        self._giving = Giving(settings, clock, instance=instance, wake=wake)
+        """``instance`` gives a hot one; ``wake`` has instances say again what they want; ``unwanted`` hears what nobody takes.
+
+        The others pass answers on.
+        """
+        self._giving = Giving(settings, clock, instance=instance, wake=wake, unwanted=unwanted)
         self._wake = wake
         self._decide = decide
         self._report = report
