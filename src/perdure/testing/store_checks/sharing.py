@@ -194,6 +194,7 @@ async def beat_tells_in_which_of_its_partitions_messages_wait(harness: StoreHarn
         assert sorted((await hub.sharing.beat(member("engine-1"), hub.leases, [], HOUR)).waiting) == [0, 2]
         assert (await client.sharing.beat(member("engine-2"), [], [], HOUR)).waiting == []
         assert (await hub.sharing.beat(member("engine-1"), hub.leases[2:], [], HOUR)).waiting == [2]
+        assert (await hub.sharing.beat(member("engine-1"), [hub.leases[2], hub.leases[2]], [], HOUR)).waiting == [2]
         await hub.commit(consumed=["m1", "m2"])
         assert (await hub.sharing.beat(member("engine-1"), hub.leases, [], HOUR)).waiting == [2]
 

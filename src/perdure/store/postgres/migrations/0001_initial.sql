@@ -274,7 +274,7 @@ BEGIN
         (SELECT coalesce(json_agg(m ORDER BY m.owner), '[]')::text FROM hub.members AS m WHERE m.expires_at > _now),
         ARRAY(SELECT CASE WHEN p.expires_at > _now THEN p.owner ELSE '' END FROM hub.partitions AS p ORDER BY p.partition),
         ARRAY(
-            SELECT lease.partition FROM unnest(_partitions) AS lease (partition)
+            SELECT DISTINCT lease.partition FROM unnest(_partitions) AS lease (partition)
             WHERE EXISTS (SELECT 1 FROM hub.messages AS m WHERE m.partition = lease.partition) ORDER BY 1),
         (SELECT count(*) FROM hub.activities WHERE claimed_until <= _now);
 END $$;
