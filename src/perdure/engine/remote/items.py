@@ -97,11 +97,18 @@ class Lanes:
                 return found
         return None
 
-    def waiting(self) -> dict[LaneKey, int]:
-        """How many items wait in each lane that isn't empty."""
-        lanes = {key: lane for lanes in self._lanes.values() for key, lane in lanes.items()}
-        counts = {key: sum(item.phase is Phase.QUEUED for item in lane) for key, lane in lanes.items()}
-        return {key: count for key, count in counts.items() if count}
+    def waiting(self) -> list[LaneKey]:
+        """The lanes in which something waits."""
+        return [
+            key
+            for lanes in self._lanes.values()
+            for key, lane in lanes.items()
+            if any(item.phase is Phase.QUEUED for item in lane)
+        ]
+
+    def count(self, key: LaneKey) -> int:
+        """How many items wait in one of them."""
+        return sum(item.phase is Phase.QUEUED for item in self._lanes[key[0]][key])
 
     @staticmethod
     def _first(lane: deque[Item]) -> Item | None:

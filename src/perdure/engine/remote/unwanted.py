@@ -41,7 +41,7 @@ class Unwanted:
         unwanted = {lane for lane in waiting if not any(worker.wants(lane) for worker in self._workers)}
         for lane in sorted(unwanted & self._seen - self._told):
             kind, name, _ = lane
-            self._report(kind, name, waiting[lane], len(self._workers))
+            self._report(kind, name, self._lanes.count(lane), len(self._workers))
             self._told.add(lane)
         self._seen = unwanted
         self._told &= unwanted

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from contextlib import suppress
 from datetime import timedelta
 
 from perdure.protocol.http2.budget import Budget
@@ -62,12 +63,9 @@ class Http2Server:
             return
         self._going = True
         self._server.close()
-        if self._connections:
-            _, silent = await asyncio.wait(
-                [asyncio.ensure_future(connection.say_goodbye()) for connection in self._connections], timeout=_GOODBYE
-            )
-            for wait in silent:
-                wait.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE):
+                await asyncio.gather(*(connection.say_goodbye() for connection in self._connections))
 
     async def stop(self, grace: timedelta) -> None:
         """Takes no more calls, lets those that are under way end within ``grace``, then ends them."""
